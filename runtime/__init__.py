@@ -1,0 +1,1 @@
+"""Runs a call and says what happened; stores nothing."""

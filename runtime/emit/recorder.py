@@ -1,0 +1,90 @@
+"""Numbers what one source says about one call, encodes it and hands it to the log."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.emit.port import Log
+from runtime.events import Event, EventRefused, PersonalDataRefused, SourceClosed, Topic, encode, looks_like_phone
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every event of a call carries. Raises PersonalDataRefused when made, so that no call starts with a
+    campaign or an agent whose every event would be refused.
+    """
+
+    stream: str
+    tenant: str
+    campaign: str
+    agent: str
+    agent_version: str = "0"
+    env: str = "development"
+    lead: str = ""
+    variants: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("tenant", "campaign", "agent", "env"):
+            if looks_like_phone(getattr(self, name)):
+                raise PersonalDataRefused("Context", name)
+        if any(looks_like_phone(text) for pair in self.variants.items() for text in pair):
+            raise PersonalDataRefused("Context", "variants")
+
+
+class Recorder:
+    """One source of one call. Content goes to its own topic under a source of its own, `<source>.words`,
+    so that the calls topic is complete without it.
+    """
+
+    def __init__(self, log: Log, context: Context, source: str) -> None:
+        self._log = log
+        self._context = context
+        self._source = source
+        self._next: Counter[str] = Counter()
+        self.refused = 0
+
+    @property
+    def said(self) -> dict[str, int]:
+        """Events handed over so far, by source."""
+        return dict(self._next)
+
+    def record(self, event_type: type[Event], at: int, **payload: Any) -> None:
+        """Say one event. One that the codec refuses is replaced, at its own seq, by EventRefused."""
+        source = f"{self._source}.words" if event_type.CONTENT else self._source
+        event = self._event(event_type, source, at, payload)
+        try:
+            value = encode(event)
+        except PersonalDataRefused as refusal:
+            self.refused += 1
+            value = encode(
+                self._event(EventRefused, source, at, {"refused": refusal.event_type, "field": refusal.field})
+            )
+        self._send(source, event_type.CONTENT, value)
+
+    def close(self, at: int) -> None:
+        """Say that nothing follows, for each source that spoke."""
+        for source in list(self._next):
+            event = self._event(SourceClosed, source, at, {"last_seq": self._next[source]})
+            self._send(source, source != self._source, encode(event))
+
+    def _event(self, event_type: type[Event], source: str, at: int, payload: dict[str, Any]) -> Event:
+        c = self._context
+        return event_type(
+            stream=c.stream,
+            source=source,
+            seq=self._next[source],
+            at=at,
+            v=1,
+            tenant=c.tenant,
+            campaign=c.campaign,
+            agent=c.agent,
+            agent_version=c.agent_version,
+            env=c.env,
+            lead=c.lead,
+            variants=c.variants,
+            **payload,
+        )
+
+    def _send(self, source: str, content: bool, value: bytes) -> None:
+        self._next[source] += 1
+        self._log.append(Topic.CONTENT if content else Topic.CALLS, self._context.stream, value)

@@ -1,0 +1,111 @@
+"""Names that exist once, as closed types: topics, components, outcomes, metrics and their labels."""
+
+from enum import StrEnum
+
+
+class Topic(StrEnum):
+    """Kafka topics. One event per record, JSON. Partition counts are fixed for a topic's life."""
+
+    CALLS = "turnlog.calls.v1"
+    CONTENT = "turnlog.content.v1"
+    DEAD_LETTERS = "turnlog.dlq.v1"
+    DEAD_CONTENT = "turnlog.dlq.content.v1"
+
+
+class Component(StrEnum):
+    """Components of a voice turn. Another domain names its own; the log takes any bounded name."""
+
+    OPENING = "opening"  # the agent speaks first: nobody has spoken yet, so it is no turn's latency
+    TURN = "turn"
+    END_OF_TURN = "end_of_turn"
+    ASR = "asr"
+    DECISION = "decision"
+    TOOL = "tool"
+    RESPONSE = "response"
+    TTS = "tts"
+
+
+class Direction(StrEnum):
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+class Speaker(StrEnum):
+    CALLER = "caller"
+    AGENT = "agent"
+
+
+class Outcome(StrEnum):
+    """What became of a turn of the caller; `runtime.voice.outcome` folds it from speech."""
+
+    ANSWERED = "answered"
+    DISAPPEARED = "disappeared"
+    CONTINUED = "continued"
+    INTERRUPTED = "interrupted"
+    HUNG_UP = "hung_up"
+
+
+class SpanStatus(StrEnum):
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class Detector(StrEnum):
+    PLAYOUT = "playout"  # the orchestrator, as it happens
+    AUDIO = "audio"  # the recording, after the call
+
+
+class GlitchKind(StrEnum):
+    UNDERRUN = "underrun"
+
+
+class EndReason(StrEnum):
+    AGENT_ENDED = "agent_ended"
+    CALLER_HUNG_UP = "caller_hung_up"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why a record became a dead letter."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_TYPE = "unknown_type"
+    UNKNOWN_VERSION = "unknown_version"
+    INVALID = "invalid"
+    WRONG_TOPIC = "wrong_topic"
+    WRONG_STREAM = "wrong_stream"
+    CLOCK = "clock"
+    CONFLICT = "conflict"
+    REFUSED_BY_STORE = "refused_by_store"
+
+
+class Metric(StrEnum):
+    """Every Prometheus series that we expose."""
+
+    LATENCY = "turnlog_latency_seconds"
+    GLITCHES = "turnlog_glitches"
+    TURNS = "turnlog_turns"
+    RECORDS = "turnlog_ingest_records"
+    DUPLICATES = "turnlog_ingest_duplicates"
+    CONFLICTS = "turnlog_ingest_conflicts"
+    DEAD_LETTERS = "turnlog_ingest_dead_letters"
+    FLUSH_SECONDS = "turnlog_ingest_flush_seconds"
+    STORE_RETRIES = "turnlog_ingest_store_retries"
+    LAG = "turnlog_ingest_lag_records"
+    FRESHNESS = "turnlog_ingest_freshness_seconds"
+
+
+class Label(StrEnum):
+    """Every label a series may carry. Never a call, a phone number or a speaker."""
+
+    TENANT = "tenant"
+    CAMPAIGN = "campaign"
+    COMPONENT = "component"
+    PROVIDER = "provider"
+    MODEL = "model"
+    OUTCOME = "outcome"
+    DETECTOR = "detector"
+    REASON = "reason"
+    TOPIC = "topic"
+    PARTITION = "partition"
