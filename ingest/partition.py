@@ -51,8 +51,10 @@ _OFFSET_BITS = 48
 _U64_MAX = 2**64 - 1
 
 
-class OffsetRegressed(Exception):
-    """A record lies behind one already taken: the log was replaced or rewound. Read its id and start anew."""
+class OffsetsBroken(Exception):
+    """The records do not go on where the last ones ended: the log was replaced or rewound, or somebody else read
+    what lies between. Flush without committing, read the log's id and take the partition up anew.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,10 @@ class Partition:
     def feed(self, records: Sequence[Item | Dead], now_s: float) -> Effects:
         """Take in a fetched batch, flushing as often as the limits and epochs demand.
 
-        Raises OffsetRegressed before anything is done when the batch lies behind what was taken.
+        Raises OffsetsBroken before anything is done when the batch does not go on where the last one ended.
         """
-        if records and records[0].offset < self._next:
-            raise OffsetRegressed(f"offset {records[0].offset} after {self._next - 1}")
+        if records and records[0].offset != self._next:
+            raise OffsetsBroken(f"offset {records[0].offset} where {self._next} was due")
         for run in self._runs(records):
             if self._epoch_of(run[0].offset) != self._epoch:
                 yield from self.flush()

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.emit.port import Log
-from runtime.events import Event, EventRefused, PersonalDataRefused, SourceClosed, Topic, encode, looks_like_phone
+from runtime.events import (
+    Event,
+    EventRefused,
+    PersonalDataRefused,
+    SourceClosed,
+    Topic,
+    Unreadable,
+    decode,
+    encode,
+    looks_like_phone,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,7 @@ class Context:
     variants: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("tenant", "campaign", "agent", "env"):
+        for name in ("tenant", "campaign", "agent", "env", "lead"):
             if looks_like_phone(getattr(self, name)):
                 raise PersonalDataRefused("Context", name)
         if any(looks_like_phone(text) for pair in self.variants.items() for text in pair):
@@ -49,17 +59,24 @@ class Recorder:
         return dict(self._next)
 
     def record(self, event_type: type[Event], at: int, **payload: Any) -> None:
-        """Say one event. One that the codec refuses is replaced, at its own seq, by EventRefused."""
+        """Say one event. One that the codec refuses, or that no reader would take (a number out of its range,
+        a name too long, a half of a surrogate pair), is replaced, at its own seq, by EventRefused.
+        """
         source = f"{self._source}.words" if event_type.CONTENT else self._source
-        event = self._event(event_type, source, at, payload)
         try:
-            value = encode(event)
+            value = encode(self._event(event_type, source, at, payload))
+            decode(value)
         except PersonalDataRefused as refusal:
-            self.refused += 1
-            value = encode(
-                self._event(EventRefused, source, at, {"refused": refusal.event_type, "field": refusal.field})
-            )
+            value = self._refusal(event_type, source, at, refusal.field)
+        except Unreadable as problem:
+            value = self._refusal(event_type, source, at, problem.detail.rpartition("$.")[2])
+        except UnicodeEncodeError:
+            value = self._refusal(event_type, source, at, "")
         self._send(source, event_type.CONTENT, value)
+
+    def _refusal(self, event_type: type[Event], source: str, at: int, field: str) -> bytes:
+        self.refused += 1
+        return encode(self._event(EventRefused, source, at, {"refused": event_type.__name__, "field": field}))
 
     def close(self, at: int) -> None:
         """Say that nothing follows, for each source that spoke."""

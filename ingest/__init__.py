@@ -1,0 +1,1 @@
+"""Turns the log into tables and metrics; runs no call and decides nothing."""

@@ -1,0 +1,114 @@
+"""Turns records into what the core takes in: a readable one into an Item with its measures, another into a Dead.
+
+Pure. It inserts nothing and decides nothing about repeats.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from ingest.effects import Dead, Item, Measure, RollupKey
+from ingest.sketch import bucket_of
+from ingest.tables import Log
+from runtime.events import (
+    Event,
+    Reason,
+    SourceClosed,
+    SpanEnded,
+    Unreadable,
+    day_of_call,
+    decode_many,
+    is_call_id,
+)
+
+LATE_MAX_US = 30 * 86_400 * 1_000_000
+EARLY_MAX_US = 3_600 * 1_000_000
+_DAY_US = 86_400 * 1_000_000
+_STREAMS_REMEMBERED = 65_536
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as it was fetched. `value` is None for a tombstone, which no event is."""
+
+    offset: int
+    arrived_ms: int
+    value: bytes | None
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """What the writer needs of an Item: the event, and the record's exact bytes."""
+
+    event: Event
+    payload: bytes
+
+
+def project(records: Sequence[Record], now_us: int | None) -> list[Item | Dead]:
+    """The records of one batch, in order. `now_us` judges their clocks; None trusts them, for rows stored before."""
+    events = decode_many([r.value or b"" for r in records])
+    spans = [e.latency_us for e in events if isinstance(e, SpanEnded) and e.latency_us is not None]
+    buckets = iter(bucket_of(spans).tolist() if spans else ())
+    projected: list[Item | Dead] = []
+    for record, event in zip(records, events, strict=True):
+        if isinstance(event, Unreadable):
+            projected.append(_dead(record, event.reason, event.detail))
+            continue
+        measures = _measures(event, buckets)
+        fault = _fault(event, now_us)
+        projected.append(_item(record, event, measures) if fault is None else _dead(record, *fault))
+    return projected
+
+
+def _measures(event: Event, buckets: Iterator[int]) -> tuple[Measure, ...]:
+    if not isinstance(event, SpanEnded) or event.latency_us is None:
+        return ()
+    return ((latency_key(event), next(buckets)),)
+
+
+def latency_key(span: SpanEnded) -> RollupKey:
+    """The row of `latency_1m_log` that the span counts in; the minute in seconds since 1970."""
+    minute_s = span.at // 60_000_000 * 60
+    return (Log.LATENCY_1M, minute_s, span.tenant, span.campaign, span.component, span.provider, span.model)
+
+
+def _item(record: Record, event: Event, measures: tuple[Measure, ...]) -> Item:
+    payload = record.value or b""
+    return Item(
+        record.offset,
+        event.tenant,
+        _day(event.stream),
+        event.stream,
+        event.source,
+        event.seq,
+        record.arrived_ms,
+        len(payload),
+        type(event) is SourceClosed,
+        measures,
+        Row(event, payload),
+    )
+
+
+def _dead(record: Record, reason: Reason, detail: str) -> Dead:
+    value = record.value or b""
+    return Dead(record.offset, len(value), reason, detail, value)
+
+
+def _fault(event: Event, now_us: int | None) -> tuple[Reason, str] | None:
+    """Why a readable event cannot be stored. A clock gone wrong would open a partition of its own for each day."""
+    if event.CONTENT:
+        return Reason.WRONG_TOPIC, f"{type(event).__name__} holds words: it belongs to the content topic"
+    day = _day(event.stream)
+    if day < 0:
+        return Reason.WRONG_STREAM, f"{type(event).__name__}: a call's stream is a UUIDv7 in lower case"
+    if now_us is None:
+        return None
+    if not now_us - LATE_MAX_US <= event.at <= now_us + EARLY_MAX_US:
+        return Reason.CLOCK, "`at` is more than 30 days behind or an hour ahead of its arrival"
+    if not (now_us - LATE_MAX_US) // _DAY_US <= day <= (now_us + EARLY_MAX_US) // _DAY_US:
+        return Reason.CLOCK, "the call id's own time is more than 30 days behind or an hour ahead of its arrival"
+    return None
+
+
+@lru_cache(_STREAMS_REMEMBERED)
+def _day(stream: str) -> int:
+    return day_of_call(stream) if is_call_id(stream) else -1

@@ -1,0 +1,83 @@
+"""Read access to the views for the other packages; writes nothing and knows no SQL of its own."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+
+from ingest.errors import StoreError, StoreRefused, StoreUnreachable
+from ingest.store.faults import translated
+
+CONNECT_TIMEOUT_S = 5
+RECEIVE_TIMEOUT_S = 300
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SETTINGS = {"async_insert": 0}
+
+
+def connect(url: str, receive_timeout_s: int = RECEIVE_TIMEOUT_S) -> Client:
+    """A client of the store at `http[s]://[user[:password]@]host[:port][/database]`; close it after use.
+
+    Safe for several threads: it has no session. Times come back aware, in UTC.
+    Raises StoreUnreachable (nobody there) or StoreRefused (not a URL of this kind, wrong password).
+    """
+    parts, port = _parsed(url)
+    shown = f"{parts.scheme}://{parts.hostname}:{port}"
+    try:
+        with translated(f"connecting to {shown}"):
+            return clickhouse_connect.get_client(
+                host=parts.hostname,
+                port=port,
+                interface=parts.scheme,
+                username=parts.username,
+                password=parts.password or "",
+                database=parts.path.strip("/") or "default",
+                compress=parts.hostname not in _LOOPBACK,  # on loopback, compressing costs more than sending
+                connect_timeout=CONNECT_TIMEOUT_S,
+                send_receive_timeout=receive_timeout_s,
+                settings=dict(_SETTINGS),
+                autogenerate_session_id=False,
+                tz_mode="aware",
+                show_clickhouse_errors="scrub",
+            )
+    except StoreUnreachable as error:
+        raise StoreUnreachable(
+            f"no store answers at {shown}: start one with `turnlog up`, or set CLICKHOUSE_URL to one ({error})"
+        ) from None
+
+
+def rows(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The result as one dict a row. `params` fill `{name:Type}` in the SQL. Raises StoreUnreachable or StoreRefused."""
+    columns, found = table(client, sql, params)
+    return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def table(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[Sequence[Any]]]:
+    """The result as column names and rows. A statement without a result, such as DDL, has no columns."""
+    with translated("querying the store"):
+        bound = dict(params) if params else None
+        result = client.query(sql, parameters=bound)
+        columns = list(result.column_names)
+    if not columns:  # an empty result in Native has no header
+        with suppress(StoreRefused):
+            with translated("describing the result"):
+                found = client.query(f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", parameters=bound)
+            columns = [str(row[0]) for row in found.result_rows]
+    return columns, list(result.result_rows)
+
+
+def _parsed(url: str) -> tuple[Any, int]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (8443 if parts.scheme == "https" else 8123)
+    except ValueError:
+        port = 0
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port:
+        # The URL may hold a password, so it is not repeated.
+        raise StoreRefused("the store's URL must look like http://127.0.0.1:8123: correct CLICKHOUSE_URL")
+    return parts, port
+
+
+__all__ = ["Client", "StoreError", "connect", "rows", "table"]

@@ -1,0 +1,1 @@
+"""The ClickHouse side: migrations, writing, and the embedded store behind ClickHouse's own HTTP interface."""

@@ -1,0 +1,212 @@
+"""chDB as one answer a request; knows nothing of HTTP. The only module that imports chdb, once it is opened.
+
+A request has a connection of its own (0.3 ms), so its settings die with it; only a session keeps one for longer.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ingest.errors import StoreUnusable
+from ingest.store.statement import Insert, Query, read
+
+MEMORY_BYTES_MAX = 4 * 2**30
+RESULT_BYTES_MAX = 512 * 2**20
+QUERY_SECONDS_MAX = 600
+SESSIONS_MAX = 64
+SESSION_SECONDS_MAX = 3600
+_BEGINNING = {
+    "async_insert": "0",
+    "max_result_bytes": str(RESULT_BYTES_MAX),
+    "result_overflow_mode": "throw",
+    "max_execution_time": str(QUERY_SECONDS_MAX),
+}
+_CODE = re.compile(r"Code: (\d+)")
+
+
+class QueryFailed(Exception):
+    """What the engine answered instead of a result: ClickHouse's number and its message."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Request:
+    """One statement. `sql` may end in inline data; `data` is what came beside it."""
+
+    sql: bytes
+    data: bytes = b""
+    database: str = "default"
+    params: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    format: str = "TabSeparated"  # unless the SQL names one
+    session: str | None = None
+    session_timeout_s: int = 60
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`format` is None for a statement that has no result."""
+
+    body: bytes
+    format: str | None
+    summary: dict[str, str]
+
+
+@dataclass
+class _Session:
+    connection: Any
+    ends_at: float = 0.0
+    busy: bool = False
+
+
+class Engine:
+    """The store in `folder`, which the caller holds. `run` may be called from several threads."""
+
+    def __init__(self, folder: Path, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
+        try:
+            import chdb
+        except ImportError:
+            raise StoreUnusable(
+                "the embedded store needs chdb: install turnlog[embedded], or set CLICKHOUSE_URL to a ClickHouse server"
+            ) from None
+        config = folder / "chdb.xml"
+        self._connect = chdb.connect
+        self._address = f"{folder / 'data'}?config-file={config}"
+        self._sessions: dict[str, _Session] = {}
+        self._guard = threading.Lock()
+        try:
+            config.write_text(
+                f"<clickhouse><max_server_memory_usage>{memory_bytes_max}</max_server_memory_usage></clickhouse>\n",
+                encoding="utf-8",
+            )
+            self._root = self._connect(self._address)  # the engine lives as long as one connection does
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise StoreUnusable(f"cannot open the store in {str(folder)!r}: {reason}") from None
+
+    def run(self, request: Request) -> Answer:
+        """Runs one statement to its end. Raises QueryFailed."""
+        try:
+            statement = read(request.sql, request.data)
+            if not all(re.fullmatch(r"\w+", name) for name in request.settings):
+                raise QueryFailed(115, "Code: 115. DB::Exception: not a setting's name. (UNKNOWN_SETTING)")
+            with self._connection(request) as connection:
+                self._prepare(connection, request)
+                if isinstance(statement, Insert):
+                    return _insert(connection, statement)
+                return _query(connection, statement, request)
+        except UnicodeDecodeError:
+            raise QueryFailed(62, "Code: 62. DB::Exception: SQL must be UTF-8. (SYNTAX_ERROR)") from None
+        except RuntimeError as error:  # chdb has no narrower type, and no number but in the text
+            message = str(error)
+            found = _CODE.search(message)
+            raise QueryFailed(
+                int(found[1]) if found else 1002, message[found.start() :] if found else message
+            ) from None
+
+    def stop(self) -> None:
+        """Cancels what is running, so that threads come back."""
+        self._root.query("KILL QUERY WHERE 1 ASYNC")
+
+    def close(self) -> None:
+        """Closes the store; nothing may be running."""
+        for session in self._sessions.values():
+            session.connection.close()
+        self._root.close()
+
+    def _prepare(self, connection: Any, request: Request) -> None:
+        connection.query(f"USE {_quoted(request.database, '`')}")
+        for name, value in (_BEGINNING | dict(request.settings)).items():
+            connection.query(f"SET {name} = {_quoted(value)}")
+        if request.read_only:
+            connection.query("SET readonly = 2")
+
+    @contextmanager
+    def _connection(self, request: Request) -> Iterator[Any]:
+        if request.session is None:
+            connection = self._connect(self._address)
+            try:
+                yield connection
+            finally:
+                connection.close()
+            return
+        session = self._enter(request.session)
+        try:
+            yield session.connection
+        finally:
+            for name in request.settings:
+                try:
+                    session.connection.query(f"SET {name} = DEFAULT")
+                except RuntimeError:
+                    break  # an unknown setting: the request failed on it and set none after it
+            session.ends_at = time.monotonic() + min(request.session_timeout_s, SESSION_SECONDS_MAX)
+            session.busy = False
+
+    def _enter(self, name: str) -> _Session:
+        with self._guard:
+            now = time.monotonic()
+            for old in [n for n, s in self._sessions.items() if not s.busy and s.ends_at < now]:
+                self._sessions.pop(old).connection.close()
+            session = self._sessions.get(name)
+            if session is None:
+                if len(self._sessions) >= SESSIONS_MAX:
+                    raise QueryFailed(
+                        202,
+                        f"Code: 202. DB::Exception: {SESSIONS_MAX} sessions are open; wait for one to end, or work "
+                        "without session_id. (TOO_MANY_SIMULTANEOUS_QUERIES)",
+                    )
+                session = self._sessions[name] = _Session(self._connect(self._address))
+            elif session.busy:
+                raise QueryFailed(373, "Code: 373. DB::Exception: the session is in use. (SESSION_IS_LOCKED)")
+            session.busy = True
+            return session
+
+
+def _insert(connection: Any, statement: Insert) -> Answer:
+    started = time.perf_counter()
+    stream = connection.send_insert(statement.sql, statement.format)
+    try:
+        stream.append(statement.data)
+        written = stream.finish()
+    except BaseException:
+        stream.cancel()
+        raise
+    elapsed_ns = int((time.perf_counter() - started) * 1e9)
+    return Answer(b"", None, _summary(written=(written.rows_written, written.bytes_written), elapsed_ns=elapsed_ns))
+
+
+def _query(connection: Any, statement: Query, request: Request) -> Answer:
+    result = connection.query(statement.sql, statement.format or request.format, params=dict(request.params))
+    body = result.bytes() or b""
+    return Answer(
+        body,
+        (statement.format or request.format) if statement.answers or body else None,
+        _summary(read=(result.rows_read(), result.bytes_read()), elapsed_ns=int(result.elapsed() * 1e9)),
+    )
+
+
+def _summary(*, read: tuple[int, int] = (0, 0), written: tuple[int, int] = (0, 0), elapsed_ns: int) -> dict[str, str]:
+    numbers = {
+        "read_rows": read[0],
+        "read_bytes": read[1],
+        "written_rows": written[0],
+        "written_bytes": written[1],
+        "total_rows_to_read": 0,
+        "result_rows": 0,
+        "result_bytes": 0,
+        "elapsed_ns": elapsed_ns,
+    }
+    return {name: str(number) for name, number in numbers.items()}
+
+
+def _quoted(value: str, quote: str = "'") -> str:
+    return quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote

@@ -1,0 +1,173 @@
+"""ClickHouse's HTTP interface over the engine, as much as its drivers use. No users, so for loopback only.
+
+What a real server adds (users, row policies, quotas, other revisions of Native) is a real server's job.
+"""
+
+import asyncio
+import json
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import lz4.frame  # type: ignore[import-untyped]  # ships no hints
+from aiohttp import web
+from backports import zstd
+
+from ingest.store.engine import Answer, Engine, QueryFailed, Request
+
+BODY_BYTES_MAX = 256 * 2**20
+LINE_BYTES_MAX = 2**20  # of the URL, as ClickHouse: parameters travel in it
+REQUESTS_MAX = 64  # running and waiting together
+THREADS = 4
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+# Parameters of the interface itself; every other one is a setting.
+_INTERFACE = frozenset(
+    {
+        *("query", "query_id", "database", "user", "password", "role", "quota_key", "default_format"),
+        *("session_id", "session_timeout", "session_check", "close_session", "client_protocol_version"),
+        *("compress", "decompress", "enable_http_compression", "wait_end_of_query", "buffer_size"),
+        *("send_progress_in_http_headers", "http_headers_progress_interval_ms", "add_http_cors_header"),
+        "http_native_compression_disable_checksumming_on_decompress",
+    }
+)
+_NOT_FOUND = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
+_BUSY = frozenset({202})
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Front:
+    """Serves one engine. `drain` waits for the running requests."""
+
+    def __init__(self, engine: Engine, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+        self._engine = engine
+        self._body_bytes_max = body_bytes_max
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
+        self._requests = 0
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=self._body_bytes_max, middlewares=[_no_browsers])
+        app.router.add_get("/ping", _ok)
+        app.router.add_get("/", self._answer)
+        app.router.add_post("/", self._answer)
+        return app
+
+    def drain(self) -> None:
+        """Waits until no request runs. Blocks."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        if request.method == "GET" and "query" not in request.query:
+            return await _ok(request)
+        self._requests += 1
+        try:
+            wanted = await self._read(request)
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, self._engine.run, wanted)
+        except QueryFailed as failed:
+            return _failure(request, failed)
+        finally:
+            self._requests -= 1
+        return _success(request, answer)
+
+    async def _read(self, request: web.Request) -> Request:
+        if self._requests > REQUESTS_MAX:
+            raise QueryFailed(
+                202,
+                f"Code: 202. DB::Exception: {REQUESTS_MAX} requests are waiting. (TOO_MANY_SIMULTANEOUS_QUERIES)",
+            )
+        try:
+            raw = await request.read()
+            body = decompressed(raw, request.headers.get("Content-Encoding", "identity"), self._body_bytes_max)
+        except web.HTTPRequestEntityTooLarge:
+            raise _too_large(self._body_bytes_max) from None
+        if request.content_type == "multipart/form-data":
+            raise QueryFailed(48, "Code: 48. DB::Exception: send parameters in the URL, not a form. (NOT_IMPLEMENTED)")
+        query = request.query
+        timeout = query.get("session_timeout", "60")
+        return Request(
+            sql=query["query"].encode() if "query" in query else body,
+            data=body if "query" in query else b"",
+            database=query.get("database") or "default",
+            params={k.removeprefix("param_"): v for k, v in query.items() if k.startswith("param_")},
+            settings=settings_in(query),
+            format=request.headers.get("X-ClickHouse-Format") or query.get("default_format") or "TabSeparated",
+            session=query.get("session_id"),
+            session_timeout_s=int(timeout) if timeout.isdecimal() else 60,
+            read_only=request.method == "GET",  # as ClickHouse: what a link or an image can fetch changes nothing
+        )
+
+
+def settings_in(query: Mapping[str, str]) -> dict[str, str]:
+    """The settings among the parameters of a URL."""
+    return {k: v for k, v in query.items() if k not in _INTERFACE and not k.startswith("param_")}
+
+
+def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
+    """The body as it was before its Content-Encoding. Raises QueryFailed when broken, unknown or too large."""
+    try:
+        if encoding == "identity" or not body:
+            return body
+        if encoding == "gzip":
+            plain = zlib.decompressobj(wbits=31).decompress(body, bytes_max + 1)
+        elif encoding == "deflate":
+            plain = zlib.decompressobj().decompress(body, bytes_max + 1)
+        elif encoding == "lz4":
+            plain = lz4.frame.LZ4FrameDecompressor().decompress(body, max_length=bytes_max + 1)
+        elif encoding == "zstd":
+            plain = zstd.ZstdDecompressor().decompress(body, max_length=bytes_max + 1)
+        else:
+            raise QueryFailed(
+                89, "Code: 89. DB::Exception: use lz4, zstd, gzip or deflate. (UNKNOWN_COMPRESSION_METHOD)"
+            )
+    except (zlib.error, zstd.ZstdError, RuntimeError, EOFError):
+        message = f"Code: 271. DB::Exception: the body is not {encoding}. (CANNOT_DECOMPRESS)"
+        raise QueryFailed(271, message) from None
+    if len(plain) > bytes_max:
+        raise _too_large(bytes_max)
+    return plain
+
+
+@web.middleware
+async def _no_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses what a web page can send to loopback: another origin, a rebound name, an image's address."""
+    host = request.host.rsplit(":", 1)[0].strip("[]") if "]" not in request.host else request.host.split("]")[0][1:]
+    if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers or host not in LOOPBACK:
+        return web.Response(status=403, text="This store serves programs on this machine, not web pages.\n")
+    return await handler(request)
+
+
+async def _ok(_: web.Request) -> web.Response:
+    return web.Response(text="Ok.\n")
+
+
+def _too_large(bytes_max: int) -> QueryFailed:
+    return QueryFailed(307, f"Code: 307. DB::Exception: the body exceeds {bytes_max} bytes. (TOO_MANY_BYTES)")
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    query_id = request.query.get("query_id", "")
+    return {
+        "X-ClickHouse-Query-Id": query_id if query_id.isprintable() and query_id else str(uuid.uuid4()),
+        "X-ClickHouse-Server-Display-Name": "turnlog",
+        "X-ClickHouse-Timezone": "UTC",
+    }
+
+
+def _success(request: web.Request, answer: Answer) -> web.Response:
+    headers = _headers(request) | {"X-ClickHouse-Summary": json.dumps(answer.summary)}
+    if answer.format is not None:
+        headers["X-ClickHouse-Format"] = answer.format
+    json_like = answer.format is not None and answer.format.startswith("JSON")
+    return web.Response(
+        body=answer.body, headers=headers, content_type="application/json" if json_like else "application/octet-stream"
+    )
+
+
+def _failure(request: web.Request, failed: QueryFailed) -> web.Response:
+    status = 404 if failed.code in _NOT_FOUND else 503 if failed.code in _BUSY else 500
+    return web.Response(
+        status=status, text=str(failed), headers=_headers(request) | {"X-ClickHouse-Exception-Code": str(failed.code)}
+    )

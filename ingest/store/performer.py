@@ -1,0 +1,181 @@
+"""Performs the core's effects on ClickHouse; decides only what can be retried and which single row is at fault."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from ingest.columns import raw_tables, rollup_tables
+from ingest.effects import Dead, FindLast, Identity, Item, Last, Lookup, Restore, StreamKey, Write, WriteRollups
+from ingest.errors import RowsRefused
+from ingest.partition import offset_of, position_of
+from ingest.projection import Record, Row, project
+from ingest.store.calls import derive_calls
+from ingest.store.faults import translated
+from ingest.store.logs import generation_of
+from ingest.store.writer import Writer
+from runtime.events import Reason
+
+# Parameters travel in the request line.
+STREAMS_PER_QUERY_MAX = 500
+_EPOCH_DAY = date(1970, 1, 1)
+_U64_MAX = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One partition of one log of a topic."""
+
+    topic: str
+    log: str
+    generation: int
+    partition: int
+
+
+class Tables:
+    """The tables behind one client. `perform` may block for seconds: call it off the event loop, one at a time."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._writer = Writer(client)
+        self._logs: dict[tuple[str, int], str] = {}
+
+    def generation(self, topic: str, log: str) -> int:
+        """The ordinal of a log among those that its topic has had."""
+        generation = generation_of(self._client, topic, log)
+        self._logs[topic, generation] = log
+        return generation
+
+    def perform(self, place: Place, effect: FindLast | Restore | Lookup | Write | WriteRollups) -> Any:
+        """Do it and return its answer. StoreUnreachable: nothing is lost, perform it again."""
+        match effect:
+            case FindLast(before):
+                return self._find_last(place, before)
+            case Restore(start, stop):
+                return self._restore(place, start, stop)
+            case Lookup(streams, before):
+                return self._lookup(streams, before)
+            case Write():
+                return self._write(place, effect)
+            case WriteRollups(rows):
+                for table, rows_of_it in rollup_tables(rows):
+                    self._writer.insert(table, rows_of_it)
+                return None
+
+    def highest_offset(self, place: Place) -> int:
+        """The highest stored offset of this log's partition, -1 for none."""
+        top = self._rows(
+            "SELECT max(toInt64(offset)) FROM events_log WHERE log = {log:String} AND partition = {partition:UInt16}"
+            " HAVING count() > 0",
+            {"log": place.log, "partition": place.partition},
+        )
+        return int(top[0][0]) if top else -1
+
+    def stored_payloads(self, items: Sequence[Item]) -> dict[Identity, bytes]:
+        """The payload that survives, for those of the items that are stored."""
+        found: dict[Identity, bytes] = {}
+        for start in range(0, len(items), STREAMS_PER_QUERY_MAX):
+            part = items[start : start + STREAMS_PER_QUERY_MAX]
+            keys = [(i.tenant, _date(i.day), i.stream, i.source, i.seq) for i in part]
+            rows = self._rows(
+                "SELECT tenant, day, stream, source, seq, payload FROM events_log FINAL WHERE"
+                " (tenant, day, stream, source, seq)"
+                " IN {keys:Array(Tuple(String, Date, String, String, UInt32))}",
+                {"keys": keys},
+            )
+            found.update({(r[0], (r[1] - _EPOCH_DAY).days, *r[2:5]): r[5].encode() for r in rows})
+        return found
+
+    # ── what was stored ──
+
+    def _find_last(self, place: Place, before: int) -> Last | None:
+        """By log, since a position is only meaningful within the topic's own sequence of logs."""
+        for generation in range(place.generation, -1, -1):
+            log = self._log_of(place, generation)
+            below = offset_of(before) if generation == place.generation else 2**48
+            rows = self._rows(
+                "SELECT max(offset) FROM events_log WHERE log = {log:String} AND partition = {partition:UInt16}"
+                " AND offset < {below:UInt64} HAVING count() > 0",
+                {"log": log, "partition": place.partition, "below": below},
+            )
+            if rows:
+                return Last(log, position_of(generation, int(rows[0][0])))
+        return None
+
+    def _log_of(self, place: Place, generation: int) -> str:
+        if (place.topic, generation) not in self._logs:
+            for log in self._rows("SELECT DISTINCT log FROM logs_log WHERE topic = {t:String}", {"t": place.topic}):
+                self.generation(place.topic, log[0])
+        return self._logs[place.topic, generation]
+
+    def _restore(self, place: Place, start: int, stop: int) -> list[Item]:
+        within = (
+            "log = {log:String} AND partition = {partition:UInt16} AND offset BETWEEN {start:UInt64} AND {last:UInt64}"
+        )
+        rows = self._rows(
+            f"SELECT offset, toUnixTimestamp64Milli(arrived), payload FROM events_log FINAL WHERE {within}"  # noqa: S608
+            # The days are known before anything is collapsed, so FINAL touches their partitions alone.
+            f" AND day IN (SELECT DISTINCT day FROM events_log WHERE {within}) ORDER BY offset",
+            {
+                "log": self._log_of(place, start >> 48),
+                "partition": place.partition,
+                "start": offset_of(start),
+                "last": offset_of(stop - 1),
+            },
+        )
+        records = [Record(int(r[0]), int(r[1]), r[2].encode()) for r in rows]
+        return [item for item in project(records, None) if isinstance(item, Item)]
+
+    def _lookup(self, streams: frozenset[StreamKey], before: int) -> list[Identity]:
+        """`first` is greater the earlier the delivery, so "position < before" is "first > the bound's own"."""
+        found: list[Identity] = []
+        for part in _parts(sorted(streams), STREAMS_PER_QUERY_MAX):
+            rows = self._rows(
+                "SELECT tenant, day, stream, source, seq FROM events_log FINAL"
+                " WHERE (tenant, day, stream) IN {keys:Array(Tuple(String, Date, String))} AND first > {bound:UInt64}",
+                {"keys": [(t, _date(day), s) for t, day, s in part], "bound": _U64_MAX - before},
+            )
+            found += [(r[0], (r[1] - _EPOCH_DAY).days, r[2], r[3], r[4]) for r in rows]
+        return found
+
+    def _rows(self, sql: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        with translated("reading what is stored"):
+            return self._client.query(sql, parameters=parameters).result_rows
+
+    # ── what is to be stored ──
+
+    def _write(self, place: Place, write: Write) -> dict[int, Dead]:
+        refused = self._insert(place, write.items, write.firsts)
+        touched = {i.stream_key for i in write.items if i.offset not in refused}
+        derive_calls(self._client, [(tenant, _date(day), stream) for tenant, day, stream in sorted(touched)])
+        return refused
+
+    def _insert(self, place: Place, items: Sequence[Item], firsts: Sequence[int]) -> dict[int, Dead]:
+        """Insert all; when the rows themselves are refused, halve until the one at fault stands alone."""
+        try:
+            for table, rows in raw_tables(items, firsts, place.log, place.partition):
+                self._writer.insert(table, rows)
+        except RowsRefused as refusal:
+            if len(items) == 1:
+                return {items[0].offset: _dead(items[0], refusal)}
+            half = len(items) // 2
+            left = self._insert(place, items[:half], firsts[:half])
+            return left | self._insert(place, items[half:], firsts[half:])
+        return {}
+
+
+def _dead(item: Item, refusal: RowsRefused) -> Dead:
+    row: Row = item.row
+    code = "" if refusal.code is None else f" (code {refusal.code})"
+    detail = f"the store refuses this {type(row.event).__name__}{code}"
+    return Dead(item.offset, item.size, Reason.REFUSED_BY_STORE, detail, row.payload)
+
+
+def _date(day: int) -> date:
+    return _EPOCH_DAY + timedelta(days=day)
+
+
+def _parts(streams: Sequence[StreamKey], size: int) -> Iterable[Sequence[StreamKey]]:
+    return (streams[i : i + size] for i in range(0, len(streams), size))

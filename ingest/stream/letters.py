@@ -1,0 +1,62 @@
+"""Dead letters: why and where from on one topic, the bytes on another, because bytes may be words."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from ingest.effects import Dead
+from ingest.errors import IngestError
+from runtime.events import Topic
+
+_FLUSH_TIMEOUT_S = 30.0
+
+
+class DurableLog(Protocol):
+    """A log whose records can be waited for."""
+
+    def append(self, topic: Topic, key: str, value: bytes) -> None:
+        """Hand one record over."""
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait for what was handed over; the number of records not acknowledged."""
+
+
+class LettersLost(IngestError):
+    """The broker did not take the dead letters, so their records must not be committed."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record of the dead-letter topic. Its key, `topic/partition/offset@log`, finds the bytes beside it."""
+
+    reason: str
+    detail: str
+    topic: str
+    log: str
+    partition: int
+    offset: int
+    size: int
+    sha256: str
+    at: int  # µs since 1970, when it was buried
+
+
+class DeadLetters:
+    """Buries records durably. A record that is buried twice has the same key and the same hash both times."""
+
+    def __init__(self, log: DurableLog) -> None:
+        self._log = log
+
+    def bury(self, topic: str, log: str, partition: int, letters: Sequence[Dead], now_us: int) -> None:
+        """Returns when the broker holds them all. Raises LettersLost."""
+        for dead in letters:
+            key = f"{topic}/{partition}/{dead.offset}@{log}"
+            digest = hashlib.sha256(dead.value).hexdigest()
+            letter = DeadLetter(dead.reason, dead.detail, topic, log, partition, dead.offset, dead.size, digest, now_us)
+            self._log.append(Topic.DEAD_CONTENT, key, dead.value)
+            self._log.append(Topic.DEAD_LETTERS, key, msgspec.json.encode(letter))
+        if self._log.flush(_FLUSH_TIMEOUT_S):
+            raise LettersLost(
+                f"the broker did not take {len(letters)} dead letters of {topic} in {_FLUSH_TIMEOUT_S:g} s; "
+                "their records stay uncommitted: see that it runs, then start the worker again"
+            )

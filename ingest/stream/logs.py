@@ -1,0 +1,64 @@
+"""The id of a topic's log, and the topics themselves. Asks the broker by kafka-python: aiokafka has no ids."""
+
+from collections.abc import Mapping
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from ingest.errors import IngestError
+
+_NO_ID = "00000000-0000-0000-0000-000000000000"
+_TIMEOUT_MS = 10_000
+
+
+class BrokerUnreachable(IngestError):
+    """No broker answers, or it lacks what we need."""
+
+
+def _admin(servers: str) -> KafkaAdminClient:
+    try:
+        return KafkaAdminClient(
+            bootstrap_servers=servers.split(","), client_id="turnlog-admin", bootstrap_timeout_ms=_TIMEOUT_MS
+        )
+    except KafkaError as error:
+        raise BrokerUnreachable(
+            f"no Kafka broker answers at {servers!r} ({type(error).__name__}): "
+            "start one with `turnlog up`, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
+        ) from error
+
+
+def log_id(servers: str, topic: str) -> str:
+    """The topic's id (KIP-516), which a wiped or recreated topic does not share. Blocks. Raises BrokerUnreachable."""
+    admin = _admin(servers)
+    try:
+        found = admin.describe_topics([topic])
+    except KafkaError as error:
+        raise BrokerUnreachable(f"describing topic {topic!r} failed: {type(error).__name__}") from error
+    finally:
+        admin.close()
+    topic_id = str(found[0].get("topic_id", _NO_ID)) if found else _NO_ID
+    if topic_id == _NO_ID:
+        raise BrokerUnreachable(
+            f"topic {topic!r} does not exist or the broker gives it no id: "
+            "create the topics first, on Kafka 2.8 or later"
+        )
+    return topic_id
+
+
+def create_topics(servers: str, partitions: Mapping[str, int]) -> list[str]:
+    """Create those topics that do not exist. Returns their names. Blocks. Raises BrokerUnreachable."""
+    admin = _admin(servers)
+    created = []
+    try:
+        there = set(admin.list_topics())
+        for topic, count in partitions.items():
+            if topic not in there:
+                admin.create_topics({topic: {"num_partitions": count, "replication_factor": -1}})
+                created.append(topic)
+    except TopicAlreadyExistsError:
+        pass  # somebody was quicker
+    except KafkaError as error:
+        raise BrokerUnreachable(f"creating the topics failed: {type(error).__name__}") from error
+    finally:
+        admin.close()
+    return created

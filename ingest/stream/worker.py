@@ -1,0 +1,108 @@
+"""Runs one worker: connects, migrates, exposes /metrics, and lets an adapter consume until it is told to stop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from prometheus_client import start_http_server
+
+from ingest.errors import IngestError
+from ingest.partition import Limits
+from ingest.query import connect
+from ingest.store.migrate import migrate
+from ingest.store.performer import Tables
+from ingest.stream.intake import Intake
+from ingest.stream.letters import DeadLetters
+from ingest.stream.logs import log_id
+from ingest.stream.meters import Meters
+from runtime.emit.kafka import KafkaLog
+from runtime.events import Topic
+
+GROUP = "turnlog-ingest"
+_log = logging.getLogger(__name__)
+
+
+class PortTaken(IngestError):
+    """Something else listens where /metrics should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker needs to know; read once, at the edge."""
+
+    kafka: str
+    clickhouse: str
+    metrics_port: int | None = None  # on loopback; None exposes nothing
+    adapter: Literal["faust", "plain"] = "faust"
+    group: str = GROUP
+    limits: Limits | None = None
+
+
+def run_worker(settings: WorkerSettings, ready: Callable[[], None] = lambda: None) -> None:
+    """Consume until SIGTERM or SIGINT. Raises IngestError or LogUnreachable with what to do."""
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:  # not on every platform
+        runner = asyncio.Runner()
+    with runner:
+        runner.run(_run(settings, ready))
+
+
+async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    meters = Meters()
+    with contextlib.ExitStack() as stack:
+        client = connect(settings.clickhouse)
+        stack.callback(client.close)
+        migrate(client)
+        letters_log = KafkaLog(settings.kafka)
+        stack.callback(letters_log.close)
+        if settings.metrics_port is not None:
+            stack.callback(_expose(meters, settings.metrics_port))
+        intake_of = partial(
+            Intake,
+            store=Tables(client),
+            log_id=partial(log_id, settings.kafka),
+            letters=DeadLetters(letters_log),
+            meters=meters,
+            limits=settings.limits,
+        )
+        adapter = _adapter(settings, meters)
+        ready()
+        await adapter.run(intake_of, stop)
+
+
+def _adapter(settings: WorkerSettings, meters: Meters) -> Any:
+    arguments = (settings.kafka, settings.group, [Topic.CALLS.value], meters)
+    if settings.adapter == "plain":
+        from ingest.stream.plain import PlainAdapter
+
+        return PlainAdapter(*arguments)
+    from ingest.stream.faust_adapter import FaustAdapter  # costs a second to import
+
+    return FaustAdapter(*arguments)
+
+
+def _expose(meters: Meters, port: int) -> Callable[[], None]:
+    try:
+        server, thread = start_http_server(port, addr="127.0.0.1", registry=meters.registry)
+    except OSError as error:
+        raise PortTaken(
+            f"port {port} for /metrics is taken ({error.strerror}): stop what listens there, or choose another port"
+        ) from error
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(1.0)
+
+    return close

@@ -1,0 +1,136 @@
+"""Public names of views and columns, and the Arrow schemas of the tables behind them. Opens no connection.
+
+Read the views: they collapse redeliveries. The `*_log` tables hold every delivery until a merge and are for writers.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import pyarrow as pa
+
+from ingest.errors import StoreRefused
+
+GENERATIONS_MAX = 2**16
+OFFSETS_MAX = 2**48
+_LAST = 2**64 - 1
+
+
+class View(StrEnum):
+    """What may be read. Names are API."""
+
+    EVENTS = "events"
+    CALLS = "calls"
+    TURNS = "turns"
+    SPANS = "spans"
+    GLITCHES = "glitches"
+    TOOL_CALLS = "tool_calls"
+    LATENCY_1M = "latency_1m"
+    SOURCES = "sources"
+
+
+class Log(StrEnum):
+    """Every table behind the views. Two of them are not written from Arrow: see `store.calls` and `store.logs`."""
+
+    EVENTS = "events_log"
+    TURNS = "turns_log"
+    SPANS = "spans_log"
+    GLITCHES = "glitches_log"
+    TOOL_CALLS = "tool_calls_log"
+    LATENCY_1M = "latency_1m_log"
+    CALLS = "calls_log"
+    LOGS = "logs_log"
+
+
+_CALL = ("tenant", "day", "call_id", "source", "seq", "at", "campaign", "agent", "agent_version")
+_DIMENSIONS = ("minute", "tenant", "campaign", "component", "provider", "model")
+
+COLUMNS: Mapping[View, tuple[str, ...]] = {
+    View.EVENTS: (
+        *("tenant", "day", "stream", "source", "seq", "at", "type", "campaign", "agent", "agent_version"),
+        *("env", "lead", "variants", "payload", "payload_hash", "log", "partition", "offset"),
+    ),
+    View.CALLS: (
+        *("tenant", "day", "call_id", "campaign", "agent", "agent_version", "env", "lead", "direction"),
+        *("started_at", "ended_at", "end_reason", "disposition"),
+        *("turns", "disappeared", "interrupted", "glitches", "events"),
+    ),
+    View.TURNS: (*_CALL, "turn", "outcome", "latency_us", "unattributed_us"),
+    View.SPANS: (
+        *(*_CALL, "turn", "span", "parent", "component", "provider", "model", "status"),
+        *("first_us", "ready_us", "duration_us", "latency_us"),
+    ),
+    View.GLITCHES: (*_CALL, "turn", "detector", "kind", "gap_ms"),
+    View.TOOL_CALLS: (*_CALL, "turn", "node", "tool", "next_node"),
+    View.LATENCY_1M: (*_DIMENSIONS, "n", "buckets", "p50_us", "p90_us"),
+    View.SOURCES: ("tenant", "day", "call_id", "source", "stored", "said", "complete"),
+}
+
+_TEXT, _U16, _U32, _U64 = pa.string(), pa.uint16(), pa.uint32(), pa.uint64()
+
+
+def _fields(*named: tuple[str, pa.DataType], nullable: bool = False) -> list[pa.Field]:
+    return [pa.field(name, kind, nullable=nullable) for name, kind in named]
+
+
+_COMMON = _fields(
+    ("tenant", _TEXT),
+    ("day", pa.date32()),
+    ("stream", _TEXT),
+    ("source", _TEXT),
+    ("seq", _U32),
+    ("at", pa.timestamp("us", "UTC")),
+    ("campaign", _TEXT),
+    ("agent", _TEXT),
+    ("agent_version", _TEXT),
+    ("log", _TEXT),
+    ("partition", _U16),
+    ("offset", _U64),
+    ("first", _U64),
+    ("arrived", pa.timestamp("ms", "UTC")),
+)
+_VARIANTS, _BUCKETS = pa.map_(_TEXT, _TEXT), pa.map_(pa.int16(), _U32)
+
+# What a writer sends; columns that the store computes (payload_hash) are not here.
+SCHEMAS: Mapping[Log, pa.Schema] = {
+    Log.EVENTS: pa.schema(
+        _COMMON + _fields(("type", _TEXT), ("env", _TEXT), ("lead", _TEXT), ("variants", _VARIANTS), ("payload", _TEXT))
+    ),
+    Log.TURNS: pa.schema(
+        _COMMON
+        + _fields(("turn", _U16), ("outcome", _TEXT))
+        + _fields(("latency_us", _U32), ("unattributed_us", pa.int64()), nullable=True)
+    ),
+    Log.SPANS: pa.schema(
+        _COMMON
+        + _fields(("turn", _U16), ("span", _U32), ("parent", _U32), ("component", _TEXT), ("provider", _TEXT))
+        + _fields(("model", _TEXT), ("status", _TEXT))
+        + _fields(("first_us", _U32), ("ready_us", _U32), nullable=True)
+        + _fields(("duration_us", _U32))
+        + _fields(("latency_us", _U32), nullable=True)
+    ),
+    Log.GLITCHES: pa.schema(
+        _COMMON + _fields(("turn", _U16), ("detector", _TEXT), ("kind", _TEXT), ("gap_ms", pa.float64()))
+    ),
+    Log.TOOL_CALLS: pa.schema(
+        _COMMON + _fields(("turn", _U16), ("node", _TEXT), ("tool", _TEXT), ("next_node", _TEXT))
+    ),
+    Log.LATENCY_1M: pa.schema(
+        _fields(("minute", pa.timestamp("s", "UTC")), ("tenant", _TEXT), ("campaign", _TEXT), ("component", _TEXT))
+        + _fields(("provider", _TEXT), ("model", _TEXT), ("log", _TEXT), ("partition", _U16), ("epoch", _U64))
+        + _fields(("version", _U64), ("buckets", _BUCKETS))
+    ),
+}
+
+
+def first_of(generation: int, offset: int) -> int:
+    """The version of a raw row: the earlier the delivery, the larger, so that the first one survives a merge.
+
+    `generation` is the ordinal of the broker's log (`store.logs`), so a wiped broker that counts from 0 again
+    comes after all that was stored before. Raises StoreRefused beyond 2^16 generations or 2^48 offsets.
+    """
+    if not (0 <= generation < GENERATIONS_MAX and 0 <= offset < OFFSETS_MAX):
+        raise StoreRefused(
+            f"generation {generation} and offset {offset} exceed {GENERATIONS_MAX - 1} and {OFFSETS_MAX - 1}: "
+            "start a new store for this topic"
+        )
+    return _LAST - (generation * OFFSETS_MAX + offset)
