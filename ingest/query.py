@@ -1,5 +1,6 @@
 """Read access to the views for the other packages; writes nothing and knows no SQL of its own."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.query import QueryResult
 
 from ingest.errors import StoreError, StoreRefused, StoreUnreachable
 from ingest.store.faults import translated
@@ -15,6 +17,9 @@ CONNECT_TIMEOUT_S = 5
 RECEIVE_TIMEOUT_S = 300
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SETTINGS = {"async_insert": 0}
+
+# The driver logs a traceback beside the error that it raises; without a handler Python would print it to the user.
+logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
 
 
 def connect(url: str, receive_timeout_s: int = RECEIVE_TIMEOUT_S) -> Client:
@@ -50,22 +55,24 @@ def connect(url: str, receive_timeout_s: int = RECEIVE_TIMEOUT_S) -> Client:
 
 def rows(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The result as one dict a row. `params` fill `{name:Type}` in the SQL. Raises StoreUnreachable or StoreRefused."""
-    columns, found = table(client, sql, params)
-    return [dict(zip(columns, row, strict=True)) for row in found]
+    result = _result(client, sql, params)
+    return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
 
 def table(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[Sequence[Any]]]:
-    """The result as column names and rows. A statement without a result, such as DDL, has no columns."""
-    with translated("querying the store"):
-        bound = dict(params) if params else None
-        result = client.query(sql, parameters=bound)
-        columns = list(result.column_names)
-    if not columns:  # an empty result in Native has no header
+    """The result as column names and rows. A statement without a result, such as DDL, answers what it did."""
+    result = _result(client, sql, params)
+    columns = list(result.column_names)
+    if not columns:  # an empty result of the embedded store has no header in Native; SHOW cannot be described
         with suppress(StoreRefused):
-            with translated("describing the result"):
-                found = client.query(f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", parameters=bound)
-            columns = [str(row[0]) for row in found.result_rows]
+            described = _result(client, f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", params)
+            columns = [str(row[0]) for row in described.result_rows]
     return columns, list(result.result_rows)
+
+
+def _result(client: Client, sql: str, params: Mapping[str, Any] | None) -> QueryResult:
+    with translated("querying the store"):
+        return client.query(sql, parameters=dict(params) if params else None)
 
 
 def _parsed(url: str) -> tuple[Any, int]:

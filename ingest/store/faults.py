@@ -60,7 +60,6 @@ ROW_CODES = frozenset(
         349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
         407,  # DECIMAL_OVERFLOW
         469,  # VIOLATED_CONSTRAINT
-        686,  # (input format) more rows or bytes than declared
     }
 )
 _TOO_MANY_PARTS = 252  # two faults under one number: the block's days are the rows' fault, slow merges are not

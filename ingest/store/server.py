@@ -13,7 +13,8 @@ from ingest.store.engine import Engine
 from ingest.store.folder import held
 from ingest.store.http import LINE_BYTES_MAX, LOOPBACK, Front
 
-STOP_SECONDS_MAX = 10  # what a running statement has before it is cancelled
+STOP_SECONDS_MAX = 5  # what a running statement has before it is cancelled
+_ANSWER_SECONDS = 5  # what a cancelled one has to say so
 
 
 def serve(path: Path, host: str, port: int, ready: Callable[[str], None]) -> None:
@@ -49,7 +50,7 @@ async def _serve(engine: Engine, listener: socket.socket, ready: Callable[[str],
         access_log=None,
         auto_decompress=False,  # ours is bounded, and knows lz4
         max_line_size=LINE_BYTES_MAX,
-        shutdown_timeout=STOP_SECONDS_MAX,
+        shutdown_timeout=STOP_SECONDS_MAX + _ANSWER_SECONDS,
     )
     await runner.setup()
     stop = asyncio.Event()
@@ -60,6 +61,8 @@ async def _serve(engine: Engine, listener: socket.socket, ready: Callable[[str],
     host, port = listener.getsockname()[:2]
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     await stop.wait()
+    cancelling = loop.call_later(STOP_SECONDS_MAX, engine.stop)
     await runner.cleanup()
-    await loop.run_in_executor(None, engine.stop)
+    cancelling.cancel()
+    engine.stop()
     await loop.run_in_executor(None, front.drain)

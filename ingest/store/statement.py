@@ -29,9 +29,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Insert:
-    """An INSERT and its rows as bytes of `format`."""
+    """An INSERT up to its columns, its SETTINGS clause or nothing, and its rows as bytes of `format`."""
 
-    sql: str
+    into: str
+    settings: str
     format: str
     data: bytes
 
@@ -43,8 +44,9 @@ def read(sql: bytes, data: bytes = b"") -> Query | Insert:
     """
     head = _INSERT.match(sql[:HEAD_BYTES_MAX])
     if head is not None:
-        statement = head[1] + b" " + (head[2] or b"")
-        return Insert(statement.decode(), head[3].decode(), sql[head.end() :] + data)
+        return Insert(
+            head[1].decode().rstrip(), (head[2] or b"").decode().rstrip(), head[3].decode(), sql[head.end() :] + data
+        )
     text = (sql + b"\n" + data if data else sql).decode()
     found = _FORMAT.search(text)
     start = re.match(_COMMENTS, sql, re.DOTALL)

@@ -20,7 +20,6 @@ SETTINGS = {
     "input_format_defaults_for_omitted_fields": 1,  # the store's own columns: payload_hash
     "input_format_arrow_allow_missing_columns": 0,
     "date_time_overflow_behavior": "throw",
-    "max_partitions_per_insert_block": 100,  # the server's default, which the embedded engine does not have
 }
 
 

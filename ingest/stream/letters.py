@@ -2,25 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
 from ingest.effects import Dead
 from ingest.errors import IngestError
+from runtime.emit import DurableLog
 from runtime.events import Topic
 
 _FLUSH_TIMEOUT_S = 30.0
-
-
-class DurableLog(Protocol):
-    """A log whose records can be waited for."""
-
-    def append(self, topic: Topic, key: str, value: bytes) -> None:
-        """Hand one record over."""
-
-    def flush(self, timeout_s: float) -> int:
-        """Wait for what was handed over; the number of records not acknowledged."""
 
 
 class LettersLost(IngestError):

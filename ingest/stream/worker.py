@@ -20,7 +20,7 @@ from ingest.stream.intake import Intake
 from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import log_id
 from ingest.stream.meters import Meters
-from runtime.emit.kafka import KafkaLog
+from runtime.emit import kafka_log
 from runtime.events import Topic
 
 GROUP = "turnlog-ingest"
@@ -64,7 +64,7 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         client = connect(settings.clickhouse)
         stack.callback(client.close)
         migrate(client)
-        letters_log = KafkaLog(settings.kafka)
+        letters_log = kafka_log(settings.kafka)
         stack.callback(letters_log.close)
         if settings.metrics_port is not None:
             stack.callback(_expose(meters, settings.metrics_port))

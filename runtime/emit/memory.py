@@ -24,6 +24,10 @@ class MemoryLog:
         """The (key, value) pairs of a topic, in order."""
         return list(self._records[topic])
 
-    def close(self, timeout_s: float = 10.0) -> int:  # noqa: ARG002  the signature of every adapter
-        """Records that were taken and could not be delivered: none, here."""
+    def flush(self, timeout_s: float = 10.0) -> int:  # noqa: ARG002  the signature of every adapter
+        """Records that are not acknowledged: none, here."""
         return 0
+
+    def close(self, timeout_s: float = 10.0) -> int:
+        """Records that were taken and could not be delivered: none, here."""
+        return self.flush(timeout_s)

@@ -1,4 +1,4 @@
-"""The port to the log: one method."""
+"""The port to the log: one method for who speaks, two more for who owns it."""
 
 from typing import Protocol
 
@@ -11,3 +11,17 @@ class Log(Protocol):
 
         Never raises into a call: what cannot be taken is counted by the adapter as dropped.
         """
+
+
+class DurableLog(Log, Protocol):
+    """What an adapter is to the program that opened it."""
+
+    @property
+    def dropped(self) -> int:
+        """Records that were not taken, because too many were waiting."""
+
+    def flush(self, timeout_s: float = 10.0) -> int:
+        """Wait for what was taken so far; the number of records that are not acknowledged."""
+
+    def close(self, timeout_s: float = 10.0) -> int:
+        """Flush and stop; the number of records that were taken and could not be delivered."""

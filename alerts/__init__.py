@@ -1,0 +1,1 @@
+"""Says when to wake somebody, and what to do then; measures nothing itself."""

@@ -1,0 +1,5 @@
+"""`python -m deploy` is `turnlog`."""
+
+from deploy.cli import main
+
+main()

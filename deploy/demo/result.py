@@ -1,0 +1,36 @@
+"""The outcome of one demo run, as data."""
+
+import msgspec
+
+from deploy.demo.report import Report
+
+
+class Injected(msgspec.Struct, frozen=True):
+    """A fault that was put into the world of one call, and the objective that it must breach."""
+
+    call_id: str
+    number: int
+    fault: str
+    breaches: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """`seconds` is wall time; every other figure repeats for the same seed on the virtual clock."""
+
+    run: str
+    seed: int
+    clock: str
+    seconds: float
+    injected: tuple[Injected, ...]
+    report: Report
+
+    @property
+    def as_injected(self) -> bool:
+        """Whether exactly the faulted calls are named, each for its own fault."""
+        return {(i.call_id, i.breaches) for i in self.injected} == {
+            (b.call_id, b.objective) for b in self.report.breaches
+        }
+
+    @property
+    def agreement(self) -> str:
+        return "exactly those are named" if self.as_injected else "that is not what is named"

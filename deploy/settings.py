@@ -1,0 +1,44 @@
+"""The settings of a process, read once from the environment. Nobody else reads it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.errors import Misuse
+
+_WHERE = "KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones."""
+
+    state: Path
+    kafka: str | None
+    clickhouse: str | None
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises Misuse with every fault at once."""
+    kafka, clickhouse = (environment.get(name) or None for name in _WHERE)
+    faults = []
+    if kafka is not None and not all(_is_address(server) for server in kafka.split(",")):
+        faults.append(f"KAFKA_BOOTSTRAP_SERVERS is {kafka!r}: it must look like host:9092,host:9092")
+    if clickhouse is not None and not clickhouse.startswith(("http://", "https://")):
+        faults.append("CLICKHOUSE_URL must look like http://127.0.0.1:8123")
+    if faults:
+        raise Misuse("; ".join(faults))
+    return Settings(_state(environment), kafka, clickhouse)
+
+
+def _is_address(server: str) -> bool:
+    host, _, port = server.rpartition(":")
+    return bool(host) and port.isdigit() and 0 < int(port) < 2**16
+
+
+def _state(environment: Mapping[str, str]) -> Path:
+    """TURNLOG_STATE, else the place for state by the XDG base directory specification."""
+    if given := environment.get("TURNLOG_STATE"):
+        return Path(given).expanduser().absolute()
+    base = environment.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "turnlog"

@@ -1,0 +1,150 @@
+"""A real embedded store in a process of its own, and rows to put into it."""
+
+import datetime as dt
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from ingest import query
+from ingest.store.migrate import migrate
+from ingest.tables import SCHEMAS, Log, first_of
+
+DAY = dt.datetime.now(dt.UTC).date()
+NOON = dt.datetime.combine(DAY, dt.time(12), dt.UTC)
+
+
+@dataclass
+class Spawned:
+    process: subprocess.Popen[str]
+    url: str
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+
+@contextmanager
+def _spawned(path: Path) -> Iterator[Spawned]:
+    command = [sys.executable, "-m", "ingest.store", "--path", str(path), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, f"the store did not start: {line}"
+            yield Spawned(process, found[0])
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def spawn() -> Callable[[Path], AbstractContextManager[Spawned]]:
+    """Starts a store in a folder; stops it at the end of the `with`."""
+    if importlib.util.find_spec("chdb") is None:
+        if "CI" in os.environ:
+            pytest.fail("chdb is not installed: install the extra `embedded`")
+        pytest.skip("chdb is not installed (extra `embedded`)")
+    return _spawned
+
+
+@pytest.fixture(scope="session")
+def store_url(
+    spawn: Callable[[Path], AbstractContextManager[Spawned]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    with spawn(tmp_path_factory.mktemp("store") / "db") as store:
+        with closing(query.connect(store.url)) as client:
+            migrate(client)
+        yield store.url
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[query.Client]:
+    """A client of a store whose tables are all empty."""
+    with closing(query.connect(store_url)) as connected:
+        for log in Log:
+            connected.command(f"TRUNCATE TABLE {log}")
+        yield connected
+
+
+_USUAL: dict[str, Any] = {
+    "tenant": "acme",
+    "day": DAY,
+    "stream": "call-1",
+    "source": "runtime",
+    "seq": 0,
+    "at": NOON,
+    "campaign": "spring",
+    "agent": "booker",
+    "agent_version": "7",
+    "log": "topic-a",
+    "partition": 0,
+    "offset": 0,
+    "arrived": NOON,
+    "type": "NodeEntered",
+    "env": "test",
+    "lead": "l-1",
+    "variants": {"greeting": "short"},
+    "payload": "{}",
+    "turn": 1,
+    "outcome": "answered",
+    "latency_us": 900_000,
+    "unattributed_us": -17,
+    "span": 1,
+    "parent": 0,
+    "component": "tts",
+    "provider": "acme-ai",
+    "model": "m-1",
+    "status": "ok",
+    "first_us": 100,
+    "ready_us": None,
+    "duration_us": 4_000_000_000,
+    "detector": "playout",
+    "kind": "underrun",
+    "gap_ms": 41.5,
+    "node": "hello",
+    "tool": "book",
+    "next_node": "bye",
+    "minute": NOON,
+    "epoch": 0,
+    "version": 1,
+    "buckets": {10: 1},
+}
+
+Arrow = Callable[..., pa.Table]
+
+
+@pytest.fixture(scope="session")
+def arrow() -> Arrow:
+    """`arrow(log, {column: value}, …)`: an Arrow table of that log; what is not named is usual.
+
+    `generation` and `offset` make `first`.
+    """
+
+    def build(log: Log, *named: dict[str, Any]) -> pa.Table:
+        full = []
+        for row in named:
+            first = first_of(row.get("generation", 0), row.get("offset", 0))
+            full.append({**_USUAL, "first": first, **row})
+        columns = [pa.array([_cell(row[f.name]) for row in full], f.type) for f in SCHEMAS[log]]
+        return pa.Table.from_arrays(columns, schema=SCHEMAS[log])
+
+    return build
+
+
+def _cell(value: Any) -> Any:
+    return list(value.items()) if isinstance(value, dict) else value
