@@ -38,6 +38,7 @@ from ingest.effects import (
     Write,
     WriteRollups,
 )
+from ingest.position import first_of, offset_of, position_of
 from ingest.seen import Seen, StreamState
 
 EPOCH_RECORDS = 65_536
@@ -46,9 +47,6 @@ FLUSH_BYTES_MAX = 8 * 2**20
 FLUSH_AFTER_S = 0.5
 IDLE_MS = 3_600_000
 STREAMS_MAX = 50_000  # kept over an epoch's edge; an epoch itself adds at most one per record
-
-_OFFSET_BITS = 48
-_U64_MAX = 2**64 - 1
 
 
 class OffsetsBroken(Exception):
@@ -67,16 +65,6 @@ class Limits:
     flush_after_s: float = FLUSH_AFTER_S
     streams_max: int = STREAMS_MAX
     idle_ms: int = IDLE_MS
-
-
-def position_of(generation: int, offset: int) -> int:
-    """Orders deliveries of one partition over all logs that its topic has had."""
-    return generation << _OFFSET_BITS | offset
-
-
-def offset_of(position: int) -> int:
-    """The offset in a position."""
-    return position & (1 << _OFFSET_BITS) - 1
 
 
 class Partition:
@@ -168,8 +156,7 @@ class Partition:
 
     @staticmethod
     def first_of(position: int) -> int:
-        """The version of a raw row: greatest for the earliest delivery, which therefore survives."""
-        return _U64_MAX - position
+        return first_of(position)
 
     def _position(self, offset: int) -> int:
         return position_of(self.generation, offset)

@@ -8,12 +8,6 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from ingest.errors import StoreRefused
-
-GENERATIONS_MAX = 2**16
-OFFSETS_MAX = 2**48
-_LAST = 2**64 - 1
-
 
 class View(StrEnum):
     """What may be read. Names are API."""
@@ -120,17 +114,3 @@ SCHEMAS: Mapping[Log, pa.Schema] = {
         + _fields(("version", _U64), ("buckets", _BUCKETS))
     ),
 }
-
-
-def first_of(generation: int, offset: int) -> int:
-    """The version of a raw row: the earlier the delivery, the larger, so that the first one survives a merge.
-
-    `generation` is the ordinal of the broker's log (`store.logs`), so a wiped broker that counts from 0 again
-    comes after all that was stored before. Raises StoreRefused beyond 2^16 generations or 2^48 offsets.
-    """
-    if not (0 <= generation < GENERATIONS_MAX and 0 <= offset < OFFSETS_MAX):
-        raise StoreRefused(
-            f"generation {generation} and offset {offset} exceed {GENERATIONS_MAX - 1} and {OFFSETS_MAX - 1}: "
-            "start a new store for this topic"
-        )
-    return _LAST - (generation * OFFSETS_MAX + offset)

@@ -3,8 +3,8 @@
 from clickhouse_connect.driver.client import Client
 
 from ingest.errors import StoreRefused
+from ingest.position import GENERATIONS_MAX
 from ingest.store.faults import translated
-from ingest.tables import GENERATIONS_MAX
 
 # Commits are numbered by the store, so the order of first sight cannot tie or change: a later commit has a higher
 # number. Rows that were copied in one block share theirs; the time they were first seen still tells them apart.

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 from ingest.columns import raw_tables, rollup_tables
 from ingest.effects import Dead, FindLast, Identity, Item, Last, Lookup, Restore, StreamKey, Write, WriteRollups
 from ingest.errors import RowsRefused
-from ingest.partition import offset_of, position_of
+from ingest.position import OFFSETS_MAX, first_of, generation_in, offset_of, position_of
 from ingest.projection import Record, Row, project
 from ingest.store.calls import derive_calls
 from ingest.store.faults import translated
@@ -21,7 +21,6 @@ from runtime.events import Reason
 # Parameters travel in the request line.
 STREAMS_PER_QUERY_MAX = 500
 _EPOCH_DAY = date(1970, 1, 1)
-_U64_MAX = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Tables:
         """By log, since a position is only meaningful within the topic's own sequence of logs."""
         for generation in range(place.generation, -1, -1):
             log = self._log_of(place, generation)
-            below = offset_of(before) if generation == place.generation else 2**48
+            below = offset_of(before) if generation == place.generation else OFFSETS_MAX
             rows = self._rows(
                 "SELECT max(offset) FROM events_log WHERE log = {log:String} AND partition = {partition:UInt16}"
                 " AND offset < {below:UInt64} HAVING count() > 0",
@@ -119,7 +118,7 @@ class Tables:
             # The days are known before anything is collapsed, so FINAL touches their partitions alone.
             f" AND day IN (SELECT DISTINCT day FROM events_log WHERE {within}) ORDER BY offset",
             {
-                "log": self._log_of(place, start >> 48),
+                "log": self._log_of(place, generation_in(start)),
                 "partition": place.partition,
                 "start": offset_of(start),
                 "last": offset_of(stop - 1),
@@ -135,7 +134,7 @@ class Tables:
             rows = self._rows(
                 "SELECT tenant, day, stream, source, seq FROM events_log FINAL"
                 " WHERE (tenant, day, stream) IN {keys:Array(Tuple(String, Date, String))} AND first > {bound:UInt64}",
-                {"keys": [(t, _date(day), s) for t, day, s in part], "bound": _U64_MAX - before},
+                {"keys": [(t, _date(day), s) for t, day, s in part], "bound": first_of(before)},
             )
             found += [(r[0], (r[1] - _EPOCH_DAY).days, r[2], r[3], r[4]) for r in rows]
         return found

@@ -16,6 +16,7 @@ from runtime.events.names import Reason
 from runtime.events.personal import PersonalDataRefused, looks_like_phone
 from runtime.events.types import CALL_TYPES, CONTENT_TYPES, Event
 
+VERSION_MAX = 9_999  # a version is repeated in a message; a number as long as a phone's must not be
 ALL_TYPES = CALL_TYPES + CONTENT_TYPES
 _BY_NAME = {t.__name__: t for t in ALL_TYPES}
 
@@ -31,7 +32,7 @@ class Unreadable(ValueError):
 
 class _Head(msgspec.Struct):
     type: str
-    v: int
+    v: Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
 
 
 def _is_free(hint: Any) -> bool:
@@ -73,16 +74,7 @@ def decode(data: bytes) -> Event:
 
 def decode_many(values: Sequence[bytes]) -> list[Event | Unreadable]:
     """Each record's event, or why it cannot be read; one bad record costs only itself."""
-    joined = b"\n".join(values)
-    # Exactly one line per record, or a record with a line break of its own could shift its neighbours.
-    if values and joined.count(b"\n") == len(values) - 1:
-        try:
-            events = _DECODER.decode_lines(joined)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            if len(events) == len(values):
-                return list(events)
+    # One by one: `decode_lines` is no faster, and takes two documents on one line for two records.
     return [_try(value) for value in values]
 
 
@@ -95,6 +87,8 @@ def _try(value: bytes) -> Event | Unreadable:
 
 def _why(data: bytes, error: Exception) -> Unreadable:
     """The reason, from the head when it can be read. msgspec quotes values in some messages; the path is safe."""
+    if isinstance(error, UnicodeDecodeError):
+        return Unreadable(Reason.MALFORMED, "not UTF-8")
     try:
         head = _HEAD.decode(data)
     except msgspec.ValidationError as problem:

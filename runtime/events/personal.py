@@ -2,7 +2,10 @@
 
 import re
 
-_PHONE = re.compile(r"[\s+().\-/]*(?:\d[\s().\-/]*){7,15}")
+# Separators include the dashes and the invisible direction marks that come along when a number is copied.
+_BETWEEN = r"\s().\-/\u2010-\u2015\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+_PHONE = re.compile(rf"[+\uff0b{_BETWEEN}]*(?:\d[{_BETWEEN}]*){{7,15}}")
+_DATE = re.compile(r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])")
 
 
 class PersonalDataRefused(ValueError):
@@ -18,5 +21,5 @@ class PersonalDataRefused(ValueError):
 
 
 def looks_like_phone(value: str) -> bool:
-    """True when the *whole* value is 7 to 15 digits with the usual separators."""
-    return _PHONE.fullmatch(value) is not None
+    """True when the *whole* value is 7 to 15 digits with the usual separators, and no ISO date."""
+    return _PHONE.fullmatch(value) is not None and _DATE.fullmatch(value) is None

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pytest
 
 from ingest import query
+from ingest.position import first_of, position_of
 from ingest.store.migrate import migrate
-from ingest.tables import SCHEMAS, Log, first_of
+from ingest.tables import SCHEMAS, Log
 
 DAY = dt.datetime.now(dt.UTC).date()
 NOON = dt.datetime.combine(DAY, dt.time(12), dt.UTC)
@@ -138,7 +139,7 @@ def arrow() -> Arrow:
     def build(log: Log, *named: dict[str, Any]) -> pa.Table:
         full = []
         for row in named:
-            first = first_of(row.get("generation", 0), row.get("offset", 0))
+            first = first_of(position_of(row.get("generation", 0), row.get("offset", 0)))
             full.append({**_USUAL, "first": first, **row})
         columns = [pa.array([_cell(row[f.name]) for row in full], f.type) for f in SCHEMAS[log]]
         return pa.Table.from_arrays(columns, schema=SCHEMAS[log])

@@ -19,7 +19,8 @@ from ingest.store.engine import SESSIONS_MAX
 from ingest.store.logs import generation_of
 from ingest.store.migrate import Migration, migrate, shipped
 from ingest.store.writer import Writer
-from ingest.tables import COLUMNS, SCHEMAS, Log, first_of
+from ingest.position import position_of
+from ingest.tables import COLUMNS, SCHEMAS, Log
 
 
 @pytest.mark.parametrize("log", SCHEMAS)
@@ -133,8 +134,8 @@ def test_callers_that_race_agree_on_every_generation(store_url, client):
 
 @pytest.mark.parametrize(("generation", "offset"), [(2**16, 0), (0, 2**48), (-1, 0), (0, -1)])
 def test_positions_beyond_their_bits_are_refused(generation, offset):
-    with pytest.raises(StoreRefused):
-        first_of(generation, offset)
+    with pytest.raises(ValueError, match="start a new store"):
+        position_of(generation, offset)
 
 
 def test_killing_the_store_loses_nothing_that_it_acknowledged(spawn, tmp_path, arrow):

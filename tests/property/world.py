@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.effects import Bury, Commit, Dead, Effects, FindLast, Item, Last, Lookup, Restore, Write, WriteRollups
-from ingest.partition import Limits, Partition, offset_of, position_of
+from ingest.partition import Limits, Partition
+from ingest.position import generation_in, offset_of, position_of
 from runtime.events import Reason
 
 EPOCH = 50
@@ -218,7 +219,7 @@ class World:
         match effect:
             case FindLast(before):
                 last = max((p for _, p, _ in store.raw.values() if p < before), default=None)
-                return None if last is None else Last(self._log_id(last >> 48), last)
+                return None if last is None else Last(self._log_id(generation_in(last)), last)
             case Restore(start, stop):
                 return [self._item(p, e) for _, p, e in store.raw.values() if start <= p < stop]
             case Lookup(streams, before):

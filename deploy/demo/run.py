@@ -1,0 +1,181 @@
+"""Runs the demo: a stack, a provider, calls into the log, and patience until the store holds all of it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from alerts.slos import Objective, objectives
+from deploy.demo.report import Report, report, stored_by_source
+from deploy.demo.result import Injected, Result
+from deploy.embedded import Stack
+from deploy.embedded.child import Child, answers, free_port
+from deploy.embedded.stack import OURS
+from deploy.errors import DeployError, StackError
+from deploy.settings import Settings
+from ingest.errors import StoreError
+from ingest.query import Client, connect
+from runtime.emit import DurableLog, Log, kafka_log
+from runtime.events import Topic
+from runtime.graph import library
+from runtime.models import Provider
+from runtime.run import SOURCE, CallSummary, Run, run_calls, world
+from runtime.simulate import FaultKind, plan_faults
+
+AGENT = "appointments"
+TENANT = "demo"
+_STALL_S = 60.0  # a killed worker's partitions are given away after its session of 6 s
+_POLL_S = 0.2
+# The objective that each fault must breach, and no other.
+_BREACHED = {
+    FaultKind.SLOW_TTS: "tts_first_byte",
+    FaultKind.UNDERRUN: "playout_gap",
+    FaultKind.SILENT_AGENT: "agent_disappeared",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for."""
+
+    calls: int = 40
+    seed: int = 1
+    concurrency: int = 8
+    faults: bool = True
+    real_time: bool = False
+
+
+class _Tee:
+    """Says everything to a second log as well."""
+
+    def __init__(self, *logs: Log) -> None:
+        self._logs = logs
+
+    def append(self, topic: Topic, key: str, value: bytes) -> None:
+        for log in self._logs:
+            log.append(topic, key, value)
+
+
+def run_demo(
+    settings: Settings, order: Order, talk: Console, also: Log | None = None
+) -> tuple[Result, tuple[Objective, ...]]:
+    """The result, and the objectives it was held against. `also` gets every record that the broker gets.
+
+    Raises DeployError, IngestError, LogUnreachable or TurnlogRuntimeError with what to do.
+    """
+    began = time.monotonic()
+    run = f"{time.time_ns() // 1_000_000:x}"
+    campaign = f"demo-{run}"
+    warm = threading.Thread(target=_import_litellm, daemon=True)
+    warm.start()  # it takes seconds; the stack starts meanwhile
+    with ExitStack() as stack:
+        progress = stack.enter_context(_progress(talk))
+        task = progress.add_task("starting", total=None)
+        parts = stack.enter_context(Stack(settings, lambda step: progress.update(task, description=step)))
+        progress.update(task, description="starting the provider")
+        url = stack.enter_context(_provider(settings, order.real_time))
+        log = kafka_log(parts.addresses.kafka)
+        stack.callback(log.close)
+        client = connect(parts.addresses.clickhouse)
+        stack.callback(client.close)
+        progress.update(task, description="importing litellm")
+        warm.join()
+        progress.update(task, description="calls", total=order.calls)
+        wanted = Run(
+            agent=library(AGENT),
+            tenant=TENANT,
+            campaign=campaign,
+            seed=order.seed,
+            virtual=not order.real_time,
+            faults=plan_faults(order.seed, order.calls) if order.faults else {},
+        )
+        target: Log = log if also is None else _Tee(log, also)
+        summaries = asyncio.run(_calls(wanted, order, url, target, lambda: progress.advance(task)))
+        _delivered(log)
+        sent = {SOURCE: sum(s.said.get(SOURCE, 0) for s in summaries)}
+        progress.update(task, description="events stored", total=sent[SOURCE], completed=0)
+        found = _arrived(client, campaign, sent, parts, lambda stored: progress.update(task, completed=stored))
+    return Result(
+        run=run,
+        seed=order.seed,
+        clock="real" if order.real_time else "virtual",
+        seconds=round(time.monotonic() - began, 1),
+        injected=_injected(wanted, summaries),
+        report=found,
+    ), objectives()
+
+
+async def _calls(run: Run, order: Order, url: str, log: Log, advance: Callable[[], None]) -> list[CallSummary]:
+    async def ended(_: CallSummary) -> None:
+        advance()
+
+    async with world(Provider("simulated", url)) as ports:
+        return await run_calls(run, ports, log, order.calls, concurrency=order.concurrency, ended=ended)
+
+
+def _delivered(log: DurableLog) -> None:
+    lost = log.flush(30.0)
+    if lost or log.dropped:
+        raise DeployError(
+            f"the broker did not take {lost} records in 30 s and {log.dropped} were dropped, so the figures would be "
+            "wrong: see its log in the state folder and run the demo again"
+        )
+
+
+def _arrived(client: Client, campaign: str, sent: dict[str, int], stack: Stack, tell: Callable[[int], None]) -> Report:
+    """The report, once every source is complete; or as it stands when nothing has moved for a minute."""
+    last, moved = -1, time.monotonic()
+    while time.monotonic() - moved < _STALL_S:
+        try:
+            stored = stored_by_source(client, campaign)
+        except StoreError as error:
+            raise StackError(f"the store went away while the demo waited for it: {error}") from error
+        now = sum(events for _, _, events in stored.values())
+        tell(now)
+        whole = all(calls == complete for calls, complete, _ in stored.values())
+        if whole and {s: n for s, (_, _, n) in stored.items()} == sent:
+            break
+        if now != last:
+            last, moved = now, time.monotonic()
+        time.sleep(_POLL_S)
+    found = report(client, campaign, sent, objectives())
+    if not found.complete and stack.worker is not None and not stack.worker.alive:
+        raise StackError(f"the worker ended:\n{stack.worker.last_lines()}")
+    return found
+
+
+def _injected(run: Run, summaries: list[CallSummary]) -> tuple[Injected, ...]:
+    ids = {s.number: s.call_id for s in summaries}
+    return tuple(
+        Injected(ids[number], number, fault.kind, _BREACHED[fault.kind]) for number, fault in sorted(run.faults.items())
+    )
+
+
+@contextmanager
+def _provider(settings: Settings, wait: bool) -> Iterator[str]:
+    """The simulated provider in a process of its own: it would share our one interpreter lock otherwise."""
+    port = free_port()
+    argv = [*OURS[:-1], "runtime.models.simulated", "--port", str(port), *(["--wait"] if wait else [])]
+    child = Child("provider", argv, settings.state / "logs" / "provider.log")
+    child.start()
+    try:
+        child.wait_ready(lambda: answers(port))
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        child.stop()
+
+
+def _import_litellm() -> None:
+    from runtime.models.client import _litellm
+
+    _litellm()
+
+
+def _progress(talk: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=talk, transient=True)

@@ -1,0 +1,1 @@
+"""Decides with numbers; runs no call."""

@@ -1,0 +1,1 @@
+"""Draws the boards as code; computes no figure of its own."""

@@ -1,0 +1,40 @@
+"""What holds for every test: on CI nothing is skipped in silence."""
+
+import os
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("turnlog", deadline=None)
+settings.load_profile("turnlog")
+
+# Reasons that may skip on CI, word for word. Each one needs a comment that says where the test runs instead.
+SKIPS_ALLOWED_ON_CI: frozenset[str] = frozenset()
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _judged((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _judged((yield))
+
+
+def _judged(report: Report) -> Report:
+    """The report, failed if it is a skip on CI that nobody allowed. An expected failure is no skip."""
+    if os.environ.get("CI") != "true" or not report.skipped or hasattr(report, "wasxfail"):
+        return report
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if reason.removeprefix("Skipped: ") not in SKIPS_ALLOWED_ON_CI:
+        report.outcome = "failed"
+        report.longrepr = f"skipped on CI, and this reason is not in SKIPS_ALLOWED_ON_CI: {reason}"
+    return report
