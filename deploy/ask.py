@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.embedded import found_stack
-from deploy.embedded.child import Child, answers, free_port
+from deploy.embedded.child import Child, answers_http, free_port
 from deploy.embedded.stack import OURS, require
 from deploy.errors import DeployError
 from deploy.settings import Settings
@@ -35,7 +35,7 @@ def ask(settings: Settings, query: str, say: Callable[[str], None]) -> Answer:
     say("opening the store")
     child.start()
     try:
-        child.wait_ready(lambda: answers(port))
+        child.wait_ready(lambda: answers_http(f"http://127.0.0.1:{port}/ping"))
         return _answer(f"http://127.0.0.1:{port}", query)
     finally:
         child.stop()

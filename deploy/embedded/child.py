@@ -6,7 +6,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 
 from deploy.errors import StackError
@@ -99,4 +102,13 @@ def answers(port: int) -> bool:
         with socket.create_connection(("127.0.0.1", port), timeout=0.5):
             return True
     except OSError:
+        return False
+
+
+def answers_http(url: str) -> bool:
+    """Whether a GET of the loopback URL succeeds."""
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as reply:  # noqa: S310  a URL of ours
+            return bool(reply.status == HTTPStatus.OK)
+    except (OSError, HTTPException):
         return False

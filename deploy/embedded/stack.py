@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from deploy.embedded.child import Child, answers, free_port
+from deploy.embedded.child import Child, answers, answers_http, free_port
 from deploy.errors import PartMissing, StackError, StackHeld
 from deploy.settings import Settings
 from ingest.stream.logs import create_topics
@@ -29,12 +29,13 @@ _EXTRA = "install it with: pip install 'turnlog[embedded]'"
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Where the parts of a running stack are. `metrics` is the worker's page for Prometheus."""
+    """Where the parts of a running stack are. `metrics` is the worker's page for Prometheus; `children` are pids."""
 
     kafka: str
     clickhouse: str
     metrics: str
     pid: int
+    children: dict[str, int]
 
 
 class Stack:
@@ -58,7 +59,8 @@ class Stack:
         except BaseException:
             self._stop()
             raise
-        self.addresses = Addresses(kafka, clickhouse, metrics, os.getpid())
+        children = {child.name: child.pid for child in self._children if child.pid is not None}
+        self.addresses = Addresses(kafka, clickhouse, metrics, os.getpid(), children)
         self._file.write_bytes(msgspec.json.encode(self.addresses))
         return self
 
@@ -82,8 +84,9 @@ class Stack:
         require("chdb", "the embedded store")
         port = free_port()
         child = self._start("store", [*OURS, "store", "--path", str(state / "store"), "--port", str(port)])
-        child.wait_ready(lambda: answers(port))
-        return f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{port}"
+        child.wait_ready(lambda: answers_http(f"{url}/ping"))
+        return url
 
     def _worker(self, kafka: str, clickhouse: str) -> str:
         port = free_port()
@@ -91,8 +94,9 @@ class Stack:
             "worker",
             [*OURS, "worker", "--kafka", kafka, "--clickhouse", clickhouse, "--metrics-port", str(port)],
         )
-        self.worker.wait_ready(lambda: answers(port))
-        return f"http://127.0.0.1:{port}/metrics"
+        url = f"http://127.0.0.1:{port}/metrics"
+        self.worker.wait_ready(lambda: answers_http(url))
+        return url
 
     def _start(self, name: str, argv: list[str]) -> Child:
         self._say(f"starting the {name}")
