@@ -79,13 +79,18 @@ class Front:
                 f"Code: 202. DB::Exception: {REQUESTS_MAX} requests are waiting. (TOO_MANY_SIMULTANEOUS_QUERIES)",
             )
         try:
-            raw = await request.read()
-            body = decompressed(raw, request.headers.get("Content-Encoding", "identity"), self._body_bytes_max)
+            # Parameters too long for a URL come as a form; clickhouse-connect decides so by itself.
+            if request.content_type == "multipart/form-data":
+                fields = {k: v for k, v in (await request.post()).items() if isinstance(v, str)}
+                query, body = {**request.query, **fields}, b""
+            else:
+                raw = await request.read()
+                body = decompressed(raw, request.headers.get("Content-Encoding", "identity"), self._body_bytes_max)
+                query = dict(request.query)
         except web.HTTPRequestEntityTooLarge:
             raise _too_large(self._body_bytes_max) from None
-        if request.content_type == "multipart/form-data":
-            raise QueryFailed(48, "Code: 48. DB::Exception: send parameters in the URL, not a form. (NOT_IMPLEMENTED)")
-        query = request.query
+        except ValueError as error:
+            raise QueryFailed(27, "Code: 27. DB::Exception: the form cannot be read. (CANNOT_PARSE_INPUT)") from error
         timeout = query.get("session_timeout", "60")
         return Request(
             sql=query["query"].encode() if "query" in query else body,

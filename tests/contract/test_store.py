@@ -282,3 +282,10 @@ def test_a_store_that_is_told_to_stop_cancels_what_runs_too_long(spawn, tmp_path
         assert store.process.wait(15) == 0
         thread.join()
         assert "cancelled" in str(said[0]) or "no answer" in str(said[0])
+
+
+def test_parameters_too_long_for_a_url_are_read_from_a_form(client):
+    """clickhouse-connect sends them as a form by itself."""
+    keys = [f"{i:036d}" for i in range(20_000)]
+    found = query.rows(client, "SELECT length({keys:Array(String)}) AS n, {keys:Array(String)}[7] AS k", {"keys": keys})
+    assert found == [{"n": 20_000, "k": keys[6]}]
