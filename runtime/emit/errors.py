@@ -9,5 +9,6 @@ class LogUnreachable(ConnectionError):
 
     def __init__(self, servers: str, why: str) -> None:
         super().__init__(
-            f"no Kafka broker answers at {servers!r} ({why}); start one, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
+            f"no Kafka broker answers at {servers!r} ({why}); "
+            "start one, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
         )

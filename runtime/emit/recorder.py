@@ -1,7 +1,7 @@
 """Numbers what one source says about one call, encodes it and hands it to the log."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from runtime.emit.port import Log
@@ -9,19 +9,19 @@ from runtime.events import (
     Event,
     EventRefused,
     PersonalDataRefused,
+    Reason,
     SourceClosed,
     Topic,
     Unreadable,
     decode,
     encode,
-    looks_like_phone,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every event of a call carries. Raises PersonalDataRefused when made, so that no call starts with a
-    campaign or an agent whose every event would be refused.
+    """What every event of a call carries. It is tried when made, so that no call starts whose every event would be
+    refused: raises PersonalDataRefused, or Unreadable for a name that is too long or no text.
     """
 
     stream: str
@@ -34,11 +34,12 @@ class Context:
     variants: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("tenant", "campaign", "agent", "env", "lead"):
-            if looks_like_phone(getattr(self, name)):
-                raise PersonalDataRefused("Context", name)
-        if any(looks_like_phone(text) for pair in self.variants.items() for text in pair):
-            raise PersonalDataRefused("Context", "variants")
+        try:
+            decode(encode(SourceClosed(**asdict(self), source="context", seq=0, at=0, v=1, last_seq=0)))
+        except PersonalDataRefused as refusal:
+            raise PersonalDataRefused("Context", refusal.field) from None
+        except UnicodeEncodeError:
+            raise Unreadable(Reason.INVALID, "Context: a name is no Unicode text") from None
 
 
 class Recorder:

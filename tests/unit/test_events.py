@@ -383,6 +383,13 @@ def test_no_call_starts_with_a_phone_number_in_its_context(wrong: dict[str, Any]
     assert "12" not in str(caught.value)
 
 
+def test_no_call_starts_with_a_context_that_no_reader_takes() -> None:
+    with pytest.raises(Unreadable, match=r"campaign"):
+        recorder(MemoryLog(), campaign="c" * 200)
+    with pytest.raises(Unreadable, match="Context"):
+        recorder(MemoryLog(), tenant="\ud800")
+
+
 def test_what_the_context_says_is_on_every_event() -> None:
     log = MemoryLog()
     envelope = {k: v for k, v in FULL.items() if k not in ("source", "seq", "at", "v")}
