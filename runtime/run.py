@@ -47,7 +47,8 @@ class Run:
     """What all calls of a run have in common. `faults` maps call numbers to what goes wrong in them.
 
     `virtual`: the virtual clock, for a provider that declares its times. `start_us` gives the wall time at which
-    a call begins (on the virtual clock only); it is now by default.
+    a call begins (on the virtual clock only); it is now by default. Raises PersonalDataRefused when a name has the
+    shape of a phone number.
     """
 
     agent: Agent
@@ -60,6 +61,22 @@ class Run:
     variants: Mapping[str, str] = field(default_factory=dict)
     direction: Direction = Direction.OUTBOUND
     start_us: Callable[[int], int] | None = None
+
+    def __post_init__(self) -> None:
+        self.context("probe")  # before any call, and not out of a group of them
+
+    def context(self, call_id: str, lead: str = "") -> Context:
+        """What every event of one call of this run carries."""
+        return Context(
+            stream=call_id,
+            tenant=self.tenant,
+            campaign=self.campaign,
+            agent=self.agent.name,
+            agent_version=self.agent.version,
+            env=self.env,
+            lead=lead,
+            variants=dict(self.variants),
+        )
 
 
 @asynccontextmanager
@@ -79,24 +96,13 @@ async def run_call(
 ) -> CallSummary:
     """Run call `number`; everything random in it follows from (`run.seed`, `number`).
 
-    Never raises for a provider: the call then ends with reason `failed`. Raises PersonalDataRefused before the
-    call when a name of `run` has the shape of a phone number.
+    Never raises for a provider: the call then ends with reason `failed`.
     """
     wall = RealClock()
     began_us = run.start_us(number) if run.start_us and run.virtual else wall.now_us()
     clock: Clock = VirtualClock(began_us) if run.virtual else wall
     call_id = new_call_id(began_us)
-    context = Context(
-        stream=call_id,
-        tenant=run.tenant,
-        campaign=run.campaign,
-        agent=run.agent.name,
-        agent_version=run.agent.version,
-        env=run.env,
-        lead=lead,
-        variants=dict(run.variants),
-    )
-    recorder = Recorder(log, context, SOURCE)
+    recorder = Recorder(log, run.context(call_id, lead), SOURCE)
     desk = Desk(
         agent=run.agent,
         ports=_bent(ports, run.faults.get(number)),

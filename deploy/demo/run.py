@@ -23,7 +23,7 @@ from ingest.query import Client, connect
 from runtime.emit import DurableLog, Log, kafka_log
 from runtime.events import Topic
 from runtime.graph import library
-from runtime.models import Provider
+from runtime.models import Provider, preload
 from runtime.run import SOURCE, CallSummary, Run, run_calls, world
 from runtime.simulate import FaultKind, plan_faults
 
@@ -71,7 +71,7 @@ def run_demo(
     began = time.monotonic()
     run = f"{time.time_ns() // 1_000_000:x}"
     campaign = f"demo-{run}"
-    warm = threading.Thread(target=_import_litellm, daemon=True)
+    warm = threading.Thread(target=preload, daemon=True)
     warm.start()  # it takes seconds; the stack starts meanwhile
     with ExitStack() as stack:
         progress = stack.enter_context(_progress(talk))
@@ -168,12 +168,6 @@ def _provider(settings: Settings, wait: bool) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         child.stop()
-
-
-def _import_litellm() -> None:
-    from runtime.models.client import _litellm
-
-    _litellm()
 
 
 def _progress(talk: Console) -> Progress:

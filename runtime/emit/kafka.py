@@ -4,6 +4,7 @@
 into a bounded queue, and one thread of ours hands it on.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -46,63 +47,72 @@ class KafkaLog:
         except KafkaError as error:
             raise LogUnreachable(servers, type(error).__name__) from error
         self._queue: queue.Queue[tuple[Topic, str, bytes] | None] = queue.Queue(queue_records_max)
-        self._lock = threading.Lock()
+        self._settled = threading.Condition()  # guards the counts; told when nothing is under way
+        self._closed = False
         self.taken = self.delivered = self.dropped = self.failed = 0
         self._thread = threading.Thread(target=self._pump, name="turnlog-emit", daemon=True)
         self._thread.start()
 
     def append(self, topic: Topic, key: str, value: bytes) -> None:
-        try:
-            self._queue.put_nowait((topic, key, value))
-        except queue.Full:
-            self.dropped += 1
-        else:
-            self.taken += 1
+        with self._settled:
+            try:
+                if self._closed:
+                    raise queue.Full
+                self._queue.put_nowait((topic, key, value))
+            except queue.Full:
+                self.dropped += 1
+            else:
+                self.taken += 1
 
     def flush(self, timeout_s: float = 10.0) -> int:
         """Wait until what was taken so far is acknowledged. Returns how many records still are not."""
-        settled = threading.Event()
-        threading.Thread(target=self._settle, args=(settled,), daemon=True).start()
-        settled.wait(timeout_s)
-        return self.taken - self.delivered
+        with self._settled:
+            taken = self.taken
+            if not self._closed:
+                # Not by the producer's own flush: that returns before its callbacks have counted.
+                self._settled.wait_for(lambda: self.delivered + self.failed >= taken, timeout_s)
+            return self.taken - self.delivered
 
     def close(self, timeout_s: float = 10.0) -> int:
         """Deliver what was taken, then stop. Returns the records that could not be delivered."""
         undelivered = self.flush(timeout_s)
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join(1.0)
-        self._producer.close(timeout=1)
-        return undelivered
-
-    def _settle(self, settled: threading.Event) -> None:
-        self._queue.join()
+        with self._settled:
+            if self._closed:
+                return undelivered
+            self._closed = True
         try:
-            self._producer.flush()
-        except (KafkaError, AssertionError):
-            _log.warning("the brokers did not acknowledge what was sent")
-        settled.set()
+            self._producer.close(timeout=1)
+        except KafkaError as error:
+            _log.warning("the producer did not close (%s); %d records are lost", type(error).__name__, undelivered)
+        with contextlib.suppress(queue.Full):  # then the thread hangs in the producer, and ends with the process
+            self._queue.put(None, timeout=1)
+            self._thread.join(1.0)
+        return undelivered
 
     def _pump(self) -> None:
         while (record := self._queue.get()) is not None:
             topic, key, value = record
             try:
                 future = self._producer.send(str(topic), value=value, key=key.encode())
+            except (KafkaError, AssertionError, ValueError) as error:  # ValueError: a key that is no text
+                self._refused(error)
+            else:
                 future.add_callback(self._acknowledged)
                 future.add_errback(self._refused)
-            except (KafkaError, AssertionError) as error:
-                self._refused(error)
-            finally:
-                self._queue.task_done()
-        self._queue.task_done()
 
     def _acknowledged(self, _: Any) -> None:
-        with self._lock:
+        with self._settled:
             self.delivered += 1
+            self._tell()
 
     def _refused(self, error: BaseException) -> None:
-        with self._lock:
+        with self._settled:
             self.failed += 1
             first = self.failed == 1
+            self._tell()
         if first:
             _log.warning("the brokers refused a record: %s", type(error).__name__)
+
+    def _tell(self) -> None:
+        if self.delivered + self.failed >= self.taken:
+            self._settled.notify_all()

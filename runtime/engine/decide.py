@@ -8,7 +8,8 @@ from runtime.graph import Agent, Tool
 from runtime.models import Ask, Message, ToolPart
 from runtime.prompts import fill
 
-ARGUMENTS_CHARS_MAX = 8_192
+ARGUMENTS_CHARS_MAX = 8_192  # cut, they are no JSON any more, and the model is asked again
+NAME_CHARS_MAX = 128
 _ROLES: dict[str, Literal["user", "assistant"]] = {"caller": "user", "agent": "assistant"}
 
 
@@ -32,9 +33,9 @@ class Picking:
         self._arguments = ""
 
     def take(self, part: ToolPart) -> None:
-        if part.index == 0 and len(self._arguments) <= ARGUMENTS_CHARS_MAX:
-            self._name += part.name
-            self._arguments += part.arguments
+        if part.index == 0:
+            self._name = (self._name + part.name)[:NAME_CHARS_MAX]
+            self._arguments = (self._arguments + part.arguments)[:ARGUMENTS_CHARS_MAX]
 
     def choice(self) -> Choice:
         return Choice(self._name, self._arguments)

@@ -55,7 +55,7 @@ def step(agent: Agent, state: CallState, choice: Choice) -> Step | Unusable:
     following = node.tools[choice.tool]
     values = {name: str(value) for name, value in read.items()}
     after = replace(state, node=following, data={**state.data, **values})
-    return Step(after, Fired(state.node, choice.tool, following, json.dumps(read), tool.calls))
+    return Step(after, Fired(state.node, choice.tool, following, json.dumps(read, ensure_ascii=False), tool.calls))
 
 
 def fall_back(agent: Agent, state: CallState) -> Step:

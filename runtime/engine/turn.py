@@ -19,6 +19,7 @@ from runtime.voice.ports import Speech
 
 END_OF_TURN_US = 450_000  # silence after which the caller's turn is over
 TRIES_MAX = 2  # of a decision
+HEARD_CHARS_MAX = 4_000  # of one speech of the caller
 
 
 class Turn:
@@ -62,7 +63,7 @@ class Turn:
         text = ""
         async for heard in desk.ports.ears.hear(speech, began_us, desk.key(self.number)):
             await desk.clock.until(heard.at_us)
-            text = heard.text
+            text = heard.text[:HEARD_CHARS_MAX]
             if heard.final:
                 asr.end(heard.at_us)
                 break

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
 from runtime.errors import ProviderFailed
-from runtime.models.ask import Ask, Delta, Provider, Stamps, ToolPart
+from runtime.models.ask import Ask, Delta, Message, Provider, Stamps, ToolPart
 from runtime.models.keepalive import KeepAlive
 
 DECLARED_FIELD = "turnlog_at_us"
@@ -27,6 +27,7 @@ CONNECTIONS_MAX = 64
 TOKENS_MAX = 512  # of one completion: a spoken answer is short
 CHUNKS_MAX = 4096
 REST_S_MAX = 0.5
+_SSE = "text/event-stream"
 
 
 @lru_cache(maxsize=1)
@@ -49,10 +50,17 @@ def _litellm() -> Any:
     return litellm
 
 
-class LiteLlm:
-    """One provider, with connections shared by all calls. Close it, or use it in `async with`."""
+def preload() -> None:
+    """Import litellm now, which takes seconds: for a program that shows what it waits for. Any thread may call it."""
+    _litellm()
 
-    def __init__(self, provider: Provider) -> None:
+
+class LiteLlm:
+    """One provider, with connections shared by all calls. Use it in `async with`. `transport` is for tests."""
+
+    _warm: ClassVar[bool] = False
+
+    def __init__(self, provider: Provider, transport: httpx.AsyncBaseTransport | None = None) -> None:
         import openai
 
         self._litellm = _litellm()
@@ -65,7 +73,7 @@ class LiteLlm:
             max_retries=0,
             timeout=TIMEOUT_S,
             http_client=httpx.AsyncClient(
-                transport=KeepAlive(httpx.AsyncHTTPTransport(limits=limits)), timeout=TIMEOUT_S, trust_env=False
+                transport=KeepAlive(transport or httpx.AsyncHTTPTransport(limits=limits)), timeout=TIMEOUT_S
             ),
         )
 
@@ -132,12 +140,37 @@ class LiteLlm:
         await self._client.close()
 
     async def __aenter__(self) -> Self:
+        if not LiteLlm._warm:
+            LiteLlm._warm = True
+            await _warm_up()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+async def _warm_up() -> None:
+    """One answer from nowhere. litellm and openai import hundreds of modules on the first one, which costs up to a
+    second: without this the first caller would wait for it, and the first figure would be wrong.
+    """
+    body = (
+        b'data: {"id":"0","choices":[{"index":0,"delta":{"content":"."},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    )
+    nowhere = httpx.MockTransport(lambda _: httpx.Response(200, headers={"content-type": _SSE}, content=body))
+    model = LiteLlm(Provider("nowhere", "http://nowhere.invalid/v1"), nowhere)
+    async for _ in model.complete(Ask("none", (Message("user", "."),)), _NoClock()):
+        pass
+    await model.aclose()
+
+
+class _NoClock:
+    def now_us(self) -> int:
+        return 0
+
+    def stamp(self, started_us: int, declared_us: int | None) -> int:  # noqa: ARG002
+        return started_us
 
 
 def _parts(chunk: Any) -> tuple[str, tuple[ToolPart, ...]]:
@@ -153,9 +186,15 @@ async def _read_rest(chunks: Any) -> None:
     """Read to `[DONE]`, so that the connection can serve the next answer, past litellm: at the end of its own
     stream it assembles the answer again and looks up prices, a fifth of a completion's CPU, for nobody.
     """
-    with suppress(TimeoutError, httpx.HTTPError):
+    import openai
+
+    stream = getattr(chunks, "completion_stream", None)
+    if stream is None:
+        return
+    # The answer is whole, so whatever breaks now costs no more than the connection.
+    with suppress(TimeoutError, ValueError, httpx.HTTPError, openai.OpenAIError):
         async with asyncio.timeout(REST_S_MAX):
-            async for _ in getattr(chunks, "completion_stream", None) or _nothing():
+            async for _ in stream:
                 pass
 
 
@@ -163,9 +202,5 @@ async def _close(chunks: Any) -> None:
     """Give the connection back, or drop it at a cut; litellm's wrapper holds the provider's stream inside."""
     close = getattr(getattr(chunks, "completion_stream", None), "close", None)
     if close is not None:
-        await close()
-
-
-async def _nothing() -> AsyncIterator[None]:
-    for nothing in ():
-        yield nothing
+        with suppress(httpx.HTTPError):
+            await close()

@@ -47,12 +47,16 @@ async def test_a_tie_goes_to_the_first_stream() -> None:
 async def test_nothing_is_lost_when_the_wait_is_cut() -> None:
     clock = VirtualClock(0)
     merged = Merged(clock, stream(At(10)), stream(At(20)))
-    with pytest.raises(TimeoutError):
+
+    async def cut() -> None:
         async with clock.timeout(5):
             item = await merged.peek()
             assert item is not None
             await clock.until(item.at_us)
             merged.pop()
+
+    with pytest.raises(TimeoutError):
+        await cut()
     assert await drain(merged) == [10, 20]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.decide import Picking, decision
+from runtime.engine.decide import ARGUMENTS_CHARS_MAX, Picking, decision
 from runtime.engine.respond import ANSWER_CHARS_MAX, Sentences, response, static
 from runtime.engine.state import LINES_MAX, CallState
 from runtime.engine.step import Choice, Step, Unusable, fall_back, step
@@ -89,6 +89,15 @@ def test_a_tool_call_is_put_together_from_pieces_and_the_first_counts() -> None:
     for part in (ToolPart(0, "boo", ""), ToolPart(0, "k", '{"a"'), ToolPart(1, "other", "{}"), ToolPart(0, "", ":1}")):
         picking.take(part)
     assert picking.choice() == Choice("book", '{"a":1}')
+
+
+def test_a_tool_call_has_a_limit() -> None:
+    picking = Picking()
+    for _ in range(3):
+        picking.take(ToolPart(0, "slot_chosen", '{"day": "' + "x" * ARGUMENTS_CHARS_MAX))
+    choice = picking.choice()
+    assert len(choice.arguments) == ARGUMENTS_CHARS_MAX
+    assert isinstance(step(AGENT, AT_SLOT, choice), Unusable)
 
 
 def test_sentences_come_as_soon_as_they_are_whole_and_long_enough() -> None:
