@@ -40,7 +40,7 @@ def measure(calls: int = CALLS, times: int = TIMES) -> tuple[Memory, Memory, Mem
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder)
         log = MemoryLog()
-        run_demo(Settings(state / "demo", None, None), Order(calls=calls), Console(quiet=True), also=log)
+        run_demo(Settings(state / "demo"), Order(calls=calls), Console(quiet=True), also=log)
         records = log.records(Topic.CALLS)
         return (
             _worker(state / "once", records, 1, "live"),
@@ -50,7 +50,7 @@ def measure(calls: int = CALLS, times: int = TIMES) -> tuple[Memory, Memory, Mem
 
 
 def _worker(state: Path, records: Sequence[tuple[str, bytes]], times: int, case: str) -> Memory:
-    with Stack(Settings(state, None, None), lambda _: None) as stack:
+    with Stack(Settings(state), lambda _: None) as stack:
         log = kafka_log(stack.addresses.kafka)
         calls = 0
         for i in range(times):

@@ -58,6 +58,12 @@ def demo(
     concurrency: Annotated[int, typer.Option(min=1, max=200, help="Calls at a time.")] = 8,
     faults: Annotated[bool, typer.Option(help="Bend the world of some calls: a slow voice, a gap, silence.")] = True,
     real_time: Annotated[bool, typer.Option("--real-time", help="Take the time that the calls take.")] = False,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="Base URL of an OpenAI-compatible provider; its key is TURNLOG_MODEL_KEY. Implies --real-time."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Run simulated calls through broker, worker and store, and print what was measured."""
@@ -65,7 +71,9 @@ def demo(
     from deploy.demo.show import show
 
     _quiet()
-    order = Order(calls=calls, seed=seed, concurrency=concurrency, faults=faults, real_time=real_time)
+    order = Order(
+        calls=calls, seed=seed, concurrency=concurrency, faults=faults, real_time=real_time, provider=provider
+    )
     result, objectives = run_demo(_settings(), order, _talk)
     if as_json:
         import msgspec
@@ -73,6 +81,8 @@ def demo(
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
     else:
         show(result, objectives, Console(highlight=False))
+    if failed := result.report.dispositions.get("failed"):
+        _talk.print(f"turnlog: {failed} calls failed at their model provider", style="red")
     if not result.report.complete:
         _talk.print("turnlog: some events did not arrive: see above", style="red")
     if not (result.report.complete and result.as_injected):

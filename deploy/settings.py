@@ -1,7 +1,7 @@
 """The settings of a process, read once from the environment. Nobody else reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.errors import Misuse
@@ -11,11 +11,14 @@ _WHERE = "KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones."""
+    """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones. `model_key` is for a
+    provider of yours and nobody else; it is in no message.
+    """
 
     state: Path
-    kafka: str | None
-    clickhouse: str | None
+    kafka: str | None = None
+    clickhouse: str | None = None
+    model_key: str = field(default="none", repr=False)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -28,7 +31,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         faults.append("CLICKHOUSE_URL must look like http://127.0.0.1:8123")
     if faults:
         raise Misuse("; ".join(faults))
-    return Settings(_state(environment), kafka, clickhouse)
+    return Settings(_state(environment), kafka, clickhouse, environment.get("TURNLOG_MODEL_KEY") or "none")
 
 
 def _is_address(server: str) -> bool:

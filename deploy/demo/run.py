@@ -41,13 +41,18 @@ _BREACHED = {
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was asked for."""
+    """What was asked for. `provider` is the base URL of one that declares no times: the clock is then the real one."""
 
     calls: int = 40
     seed: int = 1
     concurrency: int = 8
     faults: bool = True
     real_time: bool = False
+    provider: str | None = None
+
+    @property
+    def virtual(self) -> bool:
+        return not self.real_time and self.provider is None
 
 
 class _Tee:
@@ -78,7 +83,7 @@ def run_demo(
         task = progress.add_task("starting", total=None)
         parts = stack.enter_context(Stack(settings, lambda step: progress.update(task, description=step)))
         progress.update(task, description="starting the provider")
-        url = stack.enter_context(_provider(settings, order.real_time))
+        provider = stack.enter_context(_provider(settings, order))
         log = kafka_log(parts.addresses.kafka)
         stack.callback(log.close)
         client = connect(parts.addresses.clickhouse)
@@ -91,11 +96,11 @@ def run_demo(
             tenant=TENANT,
             campaign=campaign,
             seed=order.seed,
-            virtual=not order.real_time,
+            virtual=order.virtual,
             faults=plan_faults(order.seed, order.calls) if order.faults else {},
         )
         target: Log = log if also is None else _Tee(log, also)
-        summaries = asyncio.run(_calls(wanted, order, url, target, lambda: progress.advance(task)))
+        summaries = asyncio.run(_calls(wanted, order, provider, target, lambda: progress.advance(task)))
         _delivered(log)
         sent = {SOURCE: sum(s.said.get(SOURCE, 0) for s in summaries)}
         progress.update(task, description="events stored", total=sent[SOURCE], completed=0)
@@ -103,18 +108,20 @@ def run_demo(
     return Result(
         run=run,
         seed=order.seed,
-        clock="real" if order.real_time else "virtual",
+        clock="virtual" if order.virtual else "real",
         seconds=round(time.monotonic() - began, 1),
         injected=_injected(wanted, summaries),
         report=found,
     ), objectives()
 
 
-async def _calls(run: Run, order: Order, url: str, log: Log, advance: Callable[[], None]) -> list[CallSummary]:
+async def _calls(
+    run: Run, order: Order, provider: Provider, log: Log, advance: Callable[[], None]
+) -> list[CallSummary]:
     async def ended(_: CallSummary) -> None:
         advance()
 
-    async with world(Provider("simulated", url)) as ports:
+    async with world(provider) as ports:
         return await run_calls(run, ports, log, order.calls, concurrency=order.concurrency, ended=ended)
 
 
@@ -157,15 +164,18 @@ def _injected(run: Run, summaries: list[CallSummary]) -> tuple[Injected, ...]:
 
 
 @contextmanager
-def _provider(settings: Settings, wait: bool) -> Iterator[str]:
-    """The simulated provider in a process of its own: it would share our one interpreter lock otherwise."""
+def _provider(settings: Settings, order: Order) -> Iterator[Provider]:
+    """Yours, or the simulated one in a process of its own: it would share our one interpreter lock otherwise."""
+    if order.provider is not None:
+        yield Provider("own", order.provider, settings.model_key)
+        return
     port = free_port()
-    argv = [*OURS[:-1], "runtime.models.simulated", "--port", str(port), *(["--wait"] if wait else [])]
+    argv = [*OURS[:-1], "runtime.models.simulated", "--port", str(port), *(["--wait"] if order.real_time else [])]
     child = Child("provider", argv, settings.state / "logs" / "provider.log")
     child.start()
     try:
         child.wait_ready(lambda: answers(port))
-        yield f"http://127.0.0.1:{port}/v1"
+        yield Provider("simulated", f"http://127.0.0.1:{port}/v1")
     finally:
         child.stop()
 

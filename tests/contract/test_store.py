@@ -15,11 +15,11 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from ingest import query
 from ingest.errors import RowsRefused, StoreRefused, StoreUnreachable, StoreUnusable
+from ingest.position import position_of
 from ingest.store.engine import SESSIONS_MAX
 from ingest.store.logs import generation_of
 from ingest.store.migrate import Migration, migrate, shipped
 from ingest.store.writer import Writer
-from ingest.position import position_of
 from ingest.tables import COLUMNS, SCHEMAS, Log
 
 

@@ -33,12 +33,12 @@ def test_a_taken_port_of_the_store(tmp_path: Path, taken: int) -> None:
 
 
 def test_a_taken_port_of_the_metrics(tmp_path: Path, taken: int) -> None:
-    with Stack(Settings(tmp_path, None, None), lambda _: None, worker=False):
+    with Stack(Settings(tmp_path), lambda _: None, worker=False):
         fails(turnlog(tmp_path, "worker", "--metrics-port", str(taken)), 1, str(taken), "another port")
 
 
 def test_a_second_stack_in_one_state_folder(tmp_path: Path) -> None:
-    settings = Settings(tmp_path, None, None)
+    settings = Settings(tmp_path)
     with (
         Stack(settings, lambda _: None, worker=False),
         pytest.raises(StackHeld, match=f"process {os.getpid()}.*TURNLOG_STATE"),
@@ -53,14 +53,14 @@ def test_what_a_killed_stack_left_behind_is_taken_over(tmp_path: Path) -> None:
     left = {"kafka": "127.0.0.1:1", "clickhouse": "http://127.0.0.1:1", "metrics": "", "pid": dead.pid, "children": {}}
     (tmp_path / "stack.json").write_text(json.dumps(left))
     (tmp_path / "stack.lock").touch()
-    settings = Settings(tmp_path, None, None)
+    settings = Settings(tmp_path)
     assert found_stack(settings) is None
     with Stack(settings, lambda _: None, worker=False) as stack:
         assert found_stack(settings) == stack.addresses
 
 
 def test_a_store_that_another_process_holds(tmp_path: Path) -> None:
-    with Stack(Settings(tmp_path / "one", None, None), lambda _: None, worker=False) as stack:
+    with Stack(Settings(tmp_path / "one"), lambda _: None, worker=False) as stack:
         told = turnlog(tmp_path / "two", "store", "--path", str(tmp_path / "one" / "store"), "--port", "0")
         fails(told, 1, str(stack.addresses.children["store"]), "stop that process")
 
@@ -89,7 +89,7 @@ def test_settings_name_every_fault_at_once() -> None:
 
 
 def test_sql_that_is_none(tmp_path: Path) -> None:
-    with Stack(Settings(tmp_path, None, None), lambda _: None, worker=False):
+    with Stack(Settings(tmp_path), lambda _: None, worker=False):
         fails(turnlog(tmp_path, "sql", "SELEKT 1"), 1, "Syntax error")
 
 

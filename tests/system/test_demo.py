@@ -42,7 +42,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[Event], 
     """A run, and every event of its calls as the broker got it."""
     state = tmp_path_factory.mktemp("state")
     log = MemoryLog()
-    result, _ = run_demo(Settings(state, None, None), Order(calls=CALLS, seed=SEED), Console(quiet=True), also=log)
+    result, _ = run_demo(Settings(state), Order(calls=CALLS, seed=SEED), Console(quiet=True), also=log)
     return result, [decode(value) for _, value in log.records(Topic.CALLS)], state
 
 
@@ -94,7 +94,7 @@ def test_exactly_the_faulted_calls_are_named(ran: tuple[Result, list[Event], Pat
 
 def test_the_data_stays_and_sql_reads_it_without_a_stack(ran: tuple[Result, list[Event], Path]) -> None:
     result, events, state = ran
-    assert found_stack(Settings(state, None, None)) is None
+    assert found_stack(Settings(state)) is None
     question = f"SELECT count() AS n FROM events WHERE campaign = '{result.report.campaign}'"
     told = turnlog(state, "sql", question, "--format", "json")
     assert told.returncode == 0, told.stderr
@@ -123,7 +123,7 @@ def test_figures_repeat_per_seed_whatever_the_concurrency_and_a_killed_worker(
 def _kill_the_worker_once_it_has_stored_something(state: Path) -> int:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
-        stack = found_stack(Settings(state, None, None))
+        stack = found_stack(Settings(state))
         if stack is not None:
             client = connect(stack.clickhouse)
             try:
