@@ -17,7 +17,7 @@ back, in order. The rules that make a redelivered, reordered or replayed log cou
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ingest.effects import (
@@ -50,8 +50,8 @@ STREAMS_MAX = 50_000  # kept over an epoch's edge; an epoch itself adds at most 
 
 
 class OffsetsBroken(Exception):
-    """The records do not go on where the last ones ended: the log was replaced or rewound, or somebody else read
-    what lies between. Flush without committing, read the log's id and take the partition up anew.
+    """The records lie behind what was taken: the log was replaced or rewound. Flush without committing, read the log's
+    id and take the partition up anew.
     """
 
 
@@ -73,7 +73,6 @@ class Partition:
     def __init__(self, log: str, generation: int, number: int, at: int, limits: Limits | None = None) -> None:
         self.log, self.generation, self.number = log, generation, number
         self.limits = limits or Limits()
-        self.committed = at
         self._next = at
         self._epoch = at // self.limits.epoch_records
         self._fold: dict[RollupKey, Counter[int]] = {}
@@ -81,6 +80,11 @@ class Partition:
         self._streams: dict[StreamKey, StreamState] = {}
         self._latest_ms = 0
         self._forget_buffer()
+
+    @property
+    def next_offset(self) -> int:
+        """The offset that is due."""
+        return self._next
 
     @property
     def streams(self) -> int:
@@ -110,9 +114,10 @@ class Partition:
     def feed(self, records: Sequence[Item | Dead], now_s: float) -> Effects:
         """Take in a fetched batch, flushing as often as the limits and epochs demand.
 
-        Raises OffsetsBroken before anything is done when the batch does not go on where the last one ended.
+        Offsets may be missing: a log is compacted, and transactions leave markers in it. Whoever feeds us must know
+        that the log is still the one it was. Raises OffsetsBroken, before anything is done, for a batch that goes back.
         """
-        if records and records[0].offset != self._next:
+        if records and records[0].offset < self._next:
             raise OffsetsBroken(f"offset {records[0].offset} where {self._next} was due")
         for run in self._runs(records):
             if self._epoch_of(run[0].offset) != self._epoch:
@@ -137,17 +142,18 @@ class Partition:
         """Raw rows, rollup rows, commit."""
         if self._records == 0:
             return
-        version = self._next - 1
         refused: dict[int, Dead] = {}
-        if self._items:
-            firsts = tuple(self.first_of(self._position(i.offset)) for i in self._items)
-            refused = (yield Write(tuple(self._items), firsts, frozenset(self._repeated))) or {}
-        self._uncount(refused)
+        unwritten = self._items
+        while unwritten:
+            firsts = tuple(self.first_of(self._position(i.offset)) for i in unwritten)
+            repeated = frozenset(i.offset for i in unwritten if i.offset in self._repeated)
+            answer: dict[int, Dead] = (yield Write(tuple(unwritten), firsts, repeated)) or {}
+            refused |= answer
+            unwritten = self._revised([i for i in unwritten if i.offset in answer], refused)
         if self._dead or refused:
             yield Bury((*self._dead, *refused.values()))
         if self._changed:
-            yield WriteRollups(self._rows(self._fold, self._changed, self.log, self._epoch, version))
-        self.committed = self._next
+            yield WriteRollups(self._rows(self._fold, self._changed, self.log, self._epoch, self._next - 1))
         yield Commit(self._next)
         self._changed.clear()
         self._forget_buffer()
@@ -227,16 +233,40 @@ class Partition:
         self._latest_ms = max(self._latest_ms, record.arrived_ms)
         if not self._known(record):
             self._repeated.add(record.offset)
-        elif record.measures:
-            _count(self._fold, record.measures)
-            self._changed.update(key for key, _ in record.measures)
+        else:
+            self._count(record)
 
-    def _uncount(self, refused: dict[int, Dead]) -> None:
-        """What the store refused is in no raw row, so it may be in no rollup."""
+    def _revised(self, lost: Sequence[Item], refused: Container[int]) -> list[Item]:
+        """Take back what the store refused: it is in no raw row, so it may be in no rollup. Of each identity the next
+        delivery that was taken for a repeat is the first one now; those are returned, to be written as such.
+        """
+        vacant = set()
+        for item in lost:
+            if item.offset not in self._repeated:
+                self._forget(item)
+                vacant.add(item.identity)
+        heirs = []
         for item in self._items:
-            if item.offset in refused and item.offset not in self._repeated:
-                for key, bucket in item.measures:
-                    self._fold[key][bucket] -= 1
+            if item.identity in vacant and item.offset in self._repeated and item.offset not in refused:
+                vacant.remove(item.identity)
+                self._repeated.remove(item.offset)
+                self._known(item)
+                self._count(item)
+                heirs.append(item)
+        return heirs
+
+    def _forget(self, item: Item) -> None:
+        stream = self._streams[item.stream_key]
+        stream.sources[item.source].remove(item.seq)
+        if item.closes:
+            stream.ends.pop(item.source, None)
+        for key, bucket in item.measures:
+            self._fold[key][bucket] -= 1
+
+    def _count(self, item: Item) -> None:
+        if item.measures:
+            _count(self._fold, item.measures)
+            self._changed.update(key for key, _ in item.measures)
 
     def _turn(self, epoch: int) -> None:
         """Begin another epoch and forget the streams that are closed, long idle or too many."""

@@ -26,6 +26,14 @@ class Seen:
             self.mark += 1
         return True
 
+    def remove(self, seq: int) -> None:
+        """Take back `seq`, which had been counted."""
+        if seq >= self.mark:
+            self.beyond.remove(seq)
+            return
+        self.beyond.update(range(seq + 1, self.mark))
+        self.mark = seq
+
 
 class StreamState:
     """What is known of one stream: its sources, which of them closed whole, and when it last arrived."""

@@ -5,6 +5,7 @@ is one seed. Figures that must hold are recomputed from the distinct events, nev
 """
 
 import random
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from runtime.events import Reason
 EPOCH = 50
 SOURCES = ("runtime", "validator")
 Event = tuple[str, str, int, str, bool]  # call, source, seq, key, closes
+MARKER: Event = ("", "", -1, "", False)  # an offset that is never delivered
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Weather:
     reorder: float = 0.0  # a spool's replay arrives behind live traffic
     crash: float = 0.03
     poison: float = 0.0
-    refuse: float = 0.0  # the store refuses the block for ever
+    refuse: float = 0.0  # the store refuses a delivery for ever, not its event: another one may be good
+    markers: float = 0.0  # offsets that no record has: compaction, transactions
     retention: bool = False
     wipes: int = 0
 
@@ -81,6 +84,8 @@ def produce(r: random.Random, weather: Weather) -> list[Event | None]:
             log.append(event)
             if r.random() < weather.poison:
                 log.append(None)
+            if r.random() < weather.markers:
+                log += [MARKER] * r.randint(1, 3)
             if r.random() < weather.repeat:
                 log.append(event)
             if r.random() < weather.late:
@@ -107,13 +112,16 @@ class World:
         cuts = sorted(self.r.sample(range(1, len(produced)), weather.wipes))
         edges = zip([0, *cuts], [*cuts, len(produced)], strict=True)
         self.segments = [produced[a:b] for a, b in edges]
-        self.refusing = {e[:3] for e in produced if e and self.r.random() < weather.refuse}
+        self.refusing = random.Random(f"{seed}/refusing").getrandbits(64)
         self.generation = 0
         self.log = self.segments[0]
         self.lost: set[Any] = set()  # dropped by the broker before anybody had read it
         self.committed = self.log_start = 0
         self.member = 0
         self.workers: list[tuple[int, Iterator[None]]] = []
+
+    def _refuses(self, generation: int, offset: int) -> bool:
+        return zlib.crc32(b"%d/%d/%d" % (self.refusing, generation, offset)) < self.weather.refuse * 2**32
 
     def run(self) -> None:
         """Play every segment to its end; between two of them the broker is wiped, wherever its workers are."""
@@ -178,17 +186,19 @@ class World:
         r, log, generation = self.r, self.log, self.generation
         at = max(self.committed, self.log_start)
         limits = Limits(
-            epoch_records=EPOCH, flush_records_max=r.randint(3, 20), flush_bytes_max=150, streams_max=8, idle_ms=10**9
+            epoch_records=EPOCH, flush_records_max=r.randint(3, 20), flush_bytes_max=150, streams_max=8, idle_ms=80
         )
         core = self.partition(self._log_id(generation), self._ordinal(generation), 0, at, limits)
         yield from self._perform(member, generation, core.start())
-        now_s, batches = 0.0, 0
+        now_s = 0.0
         while at < len(log):
-            batch = [self._record(log, o) for o in range(at, min(at + r.randint(1, 33), len(log)))]
-            at += len(batch)
+            stop = min(at + r.randint(1, 33), len(log))
+            batch = [self._record(log, o) for o in range(at, stop) if log[o] is not MARKER]
+            at = stop
             now_s += r.choice([0.0, 0.2, 0.6])
-            batches += 1
             yield from self._perform(member, generation, core.feed(batch, now_s))
+            if r.random() < 0.2:
+                yield from self._perform(member, generation, core.tick(now_s + 0.6))
         yield from self._perform(member, generation, core.flush())
 
     def _ordinal(self, generation: int) -> int:
@@ -230,7 +240,7 @@ class World:
             case Write(items, firsts, _):
                 refused = {}
                 for item, first in zip(items, firsts, strict=True):
-                    if item.row[:3] in self.refusing:
+                    if self._refuses(generation, item.offset):
                         refused[item.offset] = Dead(item.offset, 10, Reason.REFUSED_BY_STORE, "", b"")
                     else:
                         store.put_raw(first, position_of(self._ordinal(generation), item.offset), item.row)
@@ -255,15 +265,19 @@ class World:
 
     def faults(self) -> list[str]:
         """What is wrong at the end of the history; empty when all is well."""
-        final = {e[:3] for e in self.log[self.log_start :] if e}
-        missing = final - self.lost - self.refusing - set(self.store.raw)
-        never = set(self.store.raw) & self.refusing
+        start, here = self.log_start, self.generation
+        final = {
+            e[:3] for o, e in enumerate(self.log) if e and o >= start and e is not MARKER and not self._refuses(here, o)
+        }
+        missing = final - self.lost - set(self.store.raw)
+        at = [(generation_in(p), offset_of(p)) for _, p, _ in self.store.raw.values()] if self.logs_have_ids else []
+        never = [place for place in at if self._refuses(*place)]
         poison = {(f"log-{self.generation}", o) for o in range(self.log_start, len(self.log)) if self.log[o] is None}
         said = []
         if missing:
             said.append(f"{len(missing)} events were read and are in no table")
         if never:
-            said.append(f"{len(never)} refused events are in a table")
+            said.append(f"{len(never)} refused deliveries are in a table")
         if poison - self.store.buried:
             said.append(f"{len(poison - self.store.buried)} poison records have no dead letter")
         if self.store.counted() != self.store.distinct():
