@@ -96,7 +96,7 @@ async def run_call(
 ) -> CallSummary:
     """Run call `number`; everything random in it follows from (`run.seed`, `number`).
 
-    Never raises for a provider: the call then ends with reason `failed`.
+    Raises for nothing that happens in the call, which then ends with reason `failed`; so does one that is cancelled.
     """
     wall = RealClock()
     began_us = run.start_us(number) if run.start_us and run.virtual else wall.now_us()
@@ -114,9 +114,11 @@ async def run_call(
         number=number,
     )
     call = Call(desk)
-    ending = await call.run(run.direction)
-    ended_us = clock.now_us()
-    recorder.close(ended_us)
+    try:
+        ending = await call.run(run.direction)
+    finally:
+        ended_us = clock.now_us()
+        recorder.close(ended_us)
     return CallSummary(
         call_id=call_id,
         number=number,

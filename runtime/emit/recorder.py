@@ -70,8 +70,9 @@ class Recorder:
         except PersonalDataRefused as refusal:
             value = self._refusal(event_type, source, at, refusal.field)
         except Unreadable as problem:
-            value = self._refusal(event_type, source, at, problem.detail.rpartition("$.")[2])
-        except UnicodeEncodeError:
+            _, _, place = problem.detail.rpartition("$.")
+            value = self._refusal(event_type, source, at, place if "$." in problem.detail else "")
+        except (UnicodeEncodeError, TypeError, OverflowError):  # no text, no such field, no such number
             value = self._refusal(event_type, source, at, "")
         self._send(source, event_type.CONTENT, value)
 

@@ -1,5 +1,8 @@
 """The call itself: who speaks when, from the agent's opening to the end. Knows no port's inside."""
 
+import asyncio
+import logging
+import traceback
 from dataclasses import dataclass
 
 from runtime.engine.desk import Desk
@@ -11,7 +14,9 @@ from runtime.events import CallEnded, CallStarted, Direction, DispositionSet, En
 from runtime.voice.ports import MEANT_US_MIN, HangUp, Move, Speech
 
 TURNS_MAX = 40
+
 BARGE_IN_US = MEANT_US_MIN  # the agent falls silent once the caller has spoken over it for so long
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Ending:
 
 
 class Call:
-    """One call. `run` never raises for a provider; the call then ends as failed."""
+    """One call. `run` raises for nothing that happens in it; the call then ends as failed."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -42,20 +47,34 @@ class Call:
     async def run(self, direction: Direction) -> Ending:
         desk = self._desk
         desk.account.say(CallStarted, desk.clock.now_us(), direction=direction)
+        failed = Ending(EndReason.FAILED, desk.agent.on_failure)
         try:
             ending = await self._talk()
         except (ProviderFailed, PromptFailed):
             # The reason stays out of the log on purpose: providers quote callers. The error span names the component.
+            ending = failed
+        except Exception as error:  # noqa: BLE001  the edge of a call: its bug is not its neighbours'
+            ending = failed
+            # Where, and of which type; the message may quote a caller.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            _log.error("a call ended by %s at %s:%s", type(error).__name__, where.filename, where.lineno)
+        except asyncio.CancelledError:
+            await self._close(failed)
+            raise
+        await self._close(ending)
+        return ending
+
+    async def _close(self, ending: Ending) -> None:
+        """However a call ends, its log says that it did."""
+        desk = self._desk
+        if ending.reason is EndReason.FAILED:
             desk.trace.end_open(desk.clock.now_us(), SpanStatus.ERROR)
-            ending = Ending(EndReason.FAILED, desk.agent.on_failure)
-        finally:
-            if self._speaking is not None:
-                await self._speaking.aclose()
+        if self._speaking is not None:
+            await self._speaking.aclose()
         now_us = desk.clock.now_us()
         desk.account.close(now_us)
         desk.account.say(DispositionSet, now_us, disposition=ending.disposition)
         desk.account.say(CallEnded, now_us, reason=ending.reason)
-        return ending
 
     async def _talk(self) -> Ending:
         due = await self._agent_turn(None)

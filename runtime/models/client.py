@@ -77,6 +77,8 @@ class LiteLlm:
             ),
         )
 
+        self._rests: set[asyncio.Task[None]] = set()  # each lives REST_S_MAX at most
+
     @property
     def provider(self) -> str:
         return self._address.name
@@ -98,10 +100,14 @@ class LiteLlm:
                     break
             else:
                 raise ProviderFailed(self.provider, f"it sent {CHUNKS_MAX} chunks and no end")
+            # Whoever asked has all there is; reading up to the protocol's own end is not theirs to wait for.
+            rest, chunks = asyncio.create_task(_finish(chunks)), None
+            self._rests.add(rest)
+            rest.add_done_callback(self._rests.discard)
             yield Delta(at_us, finished=True)
-            await _read_rest(chunks)
         finally:
-            await _close(chunks)
+            if chunks is not None:
+                await _close(chunks)
 
     async def _open(self, ask: Ask) -> Any:
         asked: dict[str, Any] = {"tools": list(ask.tools), "tool_choice": "required"} if ask.tools else {}
@@ -137,6 +143,7 @@ class LiteLlm:
         return ProviderFailed(self.provider, type(error).__name__ + (f" {status}" if isinstance(status, int) else ""))
 
     async def aclose(self) -> None:
+        await asyncio.gather(*self._rests)
         await self._client.close()
 
     async def __aenter__(self) -> Self:
@@ -149,6 +156,13 @@ class LiteLlm:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+async def _finish(chunks: Any) -> None:
+    try:
+        await _read_rest(chunks)
+    finally:
+        await _close(chunks)
 
 
 async def _warm_up() -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ from runtime.models.simulated import serve
 from runtime.run import CallSummary, Run, run_call, run_calls, world
 from runtime.simulate import Fault, FaultKind, Goal, Persona, ScriptedCaller, plan_faults
 from runtime.voice import outcomes
+from runtime.voice.ports import Ears, Heard, Key, Speech
 
 AGENT = library("appointments")
 START_US = 1_800_000_000_000_000
@@ -311,3 +313,55 @@ async def test_a_silent_agent_is_left_alone_in_the_end() -> None:
         summary = await run_call(run, ports, log, 0)
     assert summary.turns >= 1
     assert summary.outcomes[1] is Outcome.ANSWERED
+
+
+class _Odd:
+    """Ears that raise, or never answer, in one turn of one call."""
+
+    def __init__(self, ears: Ears, hang: bool) -> None:
+        self._ears, self._hang = ears, hang
+        self.reached = asyncio.Event()
+        self.maker = ears.maker
+
+    async def hear(self, speech: Speech, ended_us: int, key: Key) -> AsyncIterator[Heard]:
+        if (key.call, key.turn) == (2, 1):
+            self.reached.set()
+            if self._hang:
+                await asyncio.Event().wait()
+            raise KeyError("something that was said")
+        async for heard in self._ears.hear(speech, ended_us, key):
+            yield heard
+
+
+def ends(log: MemoryLog) -> dict[str, list[Event]]:
+    told: dict[str, list[Event]] = defaultdict(list)
+    for key, value in log.records(Topic.CALLS):
+        told[key].append(decode(value))
+    for events in told.values():
+        assert [type(e) for e in events[-3:]] == [DispositionSet, CallEnded, SourceClosed]
+        assert [e.seq for e in events] == list(range(len(events)))
+    return told
+
+
+async def test_a_bug_in_a_port_ends_its_own_call_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    log = MemoryLog()
+    async with serve() as url, world(Provider("simulated", url)) as ports:
+        odd = replace(ports, ears=_Odd(ports.ears, hang=False))
+        summaries = await run_calls(Run(AGENT, "t", "c"), odd, log, 5, concurrency=2)
+    assert [s.number for s in summaries if s.reason is EndReason.FAILED] == [2]
+    assert len(ends(log)) == 5
+    assert "KeyError" in caplog.text
+    assert "something that was said" not in caplog.text
+
+
+async def test_calls_that_are_cancelled_close_their_logs() -> None:
+    log = MemoryLog()
+    async with serve() as url, world(Provider("simulated", url)) as ports:
+        ears = _Odd(ports.ears, hang=True)
+        running = asyncio.create_task(run_call(Run(AGENT, "t", "c"), replace(ports, ears=ears), log, 2))
+        await ears.reached.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    (events,) = ends(log).values()
+    assert [e.reason for e in of(events, CallEnded)] == [EndReason.FAILED]
