@@ -23,7 +23,7 @@ lint: env-test
 lock:  ## resolve deploy/lock/*.txt again (needs uv; add UPGRADE=--upgrade for newer releases)
 	@deploy/lock.sh $(UPGRADE)
 
-clean:  ## remove .venv, caches and built files; recorded calls in .turnlog stay
+clean:  ## remove .venv, caches and built files; recorded calls stay in the state folder
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

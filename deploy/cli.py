@@ -81,11 +81,12 @@ def demo(
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
     else:
         show(result, objectives, Console(highlight=False))
-    if failed := result.report.dispositions.get("failed"):
-        _talk.print(f"turnlog: {failed} calls failed at their model provider", style="red")
+    failed = result.report.dispositions.get(result.failed_as, 0)
+    if failed:
+        _talk.print(f"turnlog: {failed} calls ended as {result.failed_as!r}: see their error spans", style="red")
     if not result.report.complete:
         _talk.print("turnlog: some events did not arrive: see above", style="red")
-    if not (result.report.complete and result.as_injected):
+    if failed or not (result.report.complete and result.as_injected):
         raise typer.Exit(1)
 
 

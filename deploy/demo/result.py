@@ -21,6 +21,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     clock: str
     seconds: float
+    failed_as: str  # the disposition of calls that a bug or a provider ended
     injected: tuple[Injected, ...]
     report: Report
 

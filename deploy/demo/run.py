@@ -110,6 +110,7 @@ def run_demo(
         seed=order.seed,
         clock="virtual" if order.virtual else "real",
         seconds=round(time.monotonic() - began, 1),
+        failed_as=wanted.agent.on_failure,
         injected=_injected(wanted, summaries),
         report=found,
     ), objectives()
