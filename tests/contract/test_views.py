@@ -283,3 +283,16 @@ def test_deriving_and_reading_one_call_reads_one_day(store_url, client, arrow):
         sql = f"EXPLAIN indexes = 1 SELECT count() FROM events WHERE {where}"
         plan = str(own.query(sql, parameters={"keys": [KEY]}).result_rows)
     assert "Parts: 1/3" in plan
+
+
+def test_a_profile_that_lets_final_skip_granules_changes_no_answer(client, arrow):
+    """20,000 events, all delivered twice: those of the second delivery survive nowhere."""
+    client.command(f"SYSTEM STOP MERGES {Log.EVENTS}")
+    twice = [[{"seq": i, "offset": base + i} for i in range(20_000)] for base in (0, 100_000)]
+    for delivered in twice:
+        Writer(client).insert(Log.EVENTS, arrow(Log.EVENTS, *delivered))
+    hostile = {"use_skip_indexes_if_final": 1, "use_skip_indexes_if_final_exact_mode": 0}
+    found = client.query("SELECT count(), countIf(offset >= 100000) FROM events", settings=hostile).result_rows
+    late = client.query("SELECT count() FROM events WHERE offset >= 100000", settings=hostile).result_rows
+    client.command(f"SYSTEM START MERGES {Log.EVENTS}")
+    assert (found, late) == ([(20_000, 0)], [(0,)])
