@@ -1,7 +1,7 @@
 """Builds the Arrow tables of one flush from its items and rollup rows. Sends them nowhere."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
@@ -37,13 +37,19 @@ _OF_LINE: dict[str, Callable[[_Line], Any]] = {
 }
 
 
-def raw_tables(items: Sequence[Item], firsts: Sequence[int], log: str, partition: int) -> list[tuple[Log, pa.Table]]:
-    """The raw rows by table, the events themselves last: where an event is, all its rows are."""
+def raw_tables(
+    items: Sequence[Item], firsts: Sequence[int], repeated: Container[int], log: str, partition: int
+) -> list[tuple[Log, pa.Table]]:
+    """The raw rows by table, the events themselves last: where an event is, all its rows are.
+
+    A repeated delivery is an event again and nothing else: with another payload it could be of another type, and in
+    the table of that type its row would have no first delivery to lose against.
+    """
     lines: list[_Line] = [(i, cast(Row, i.row).event, f) for i, f in zip(items, firsts, strict=True)]
     by_table: defaultdict[Log, list[_Line]] = defaultdict(list)
     for line in lines:
         table = _TYPED.get(type(line[1]))
-        if table is not None:
+        if table is not None and line[0].offset not in repeated:
             by_table[table].append(line)
     by_table[Log.EVENTS] = lines
     place = {"log": log, "partition": partition}

@@ -29,7 +29,11 @@ _STREAMS_REMEMBERED = 65_536
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as it was fetched. `value` is None for a tombstone, which no event is."""
+    """One record as it was fetched. `value` is None for a tombstone, which no event is.
+
+    `arrived_ms` is the broker's time of appending it, so that every reader judges it alike; a broker that keeps the
+    producer's time instead leaves only the reader's own clock.
+    """
 
     offset: int
     arrived_ms: int
@@ -43,8 +47,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-def project(records: Sequence[Record], now_us: int | None) -> list[Item | Dead]:
-    """The records of one batch, in order. `now_us` judges their clocks; None trusts them, for rows stored before."""
+def project(records: Sequence[Record], judged: bool = True) -> list[Item | Dead]:
+    """The records of one batch, in order. Rows that were stored before are not `judged` by their clocks again."""
     events = decode_many([r.value or b"" for r in records])
     spans = [e.latency_us for e in events if isinstance(e, SpanEnded) and e.latency_us is not None]
     buckets = iter(bucket_of(spans).tolist() if spans else ())
@@ -54,7 +58,7 @@ def project(records: Sequence[Record], now_us: int | None) -> list[Item | Dead]:
             projected.append(_dead(record, event.reason, event.detail))
             continue
         measures = _measures(event, buckets)
-        fault = _fault(event, now_us)
+        fault = _fault(event, record.arrived_ms * 1000 if judged else None)
         projected.append(_item(record, event, measures) if fault is None else _dead(record, *fault))
     return projected
 
@@ -93,18 +97,18 @@ def _dead(record: Record, reason: Reason, detail: str) -> Dead:
     return Dead(record.offset, len(value), reason, detail, value)
 
 
-def _fault(event: Event, now_us: int | None) -> tuple[Reason, str] | None:
+def _fault(event: Event, arrived_us: int | None) -> tuple[Reason, str] | None:
     """Why a readable event cannot be stored. A clock gone wrong would open a partition of its own for each day."""
     if event.CONTENT:
         return Reason.WRONG_TOPIC, f"{type(event).__name__} holds words: it belongs to the content topic"
     day = _day(event.stream)
     if day < 0:
         return Reason.WRONG_STREAM, f"{type(event).__name__}: a call's stream is a UUIDv7 in lower case"
-    if now_us is None:
+    if arrived_us is None:
         return None
-    if not now_us - LATE_MAX_US <= event.at <= now_us + EARLY_MAX_US:
+    if not arrived_us - LATE_MAX_US <= event.at <= arrived_us + EARLY_MAX_US:
         return Reason.CLOCK, "`at` is more than 30 days behind or an hour ahead of its arrival"
-    if not (now_us - LATE_MAX_US) // _DAY_US <= day <= (now_us + EARLY_MAX_US) // _DAY_US:
+    if not (arrived_us - LATE_MAX_US) // _DAY_US <= day <= (arrived_us + EARLY_MAX_US) // _DAY_US:
         return Reason.CLOCK, "the call id's own time is more than 30 days behind or an hour ahead of its arrival"
     return None
 

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
 from ingest.columns import raw_tables, rollup_tables
 from ingest.effects import Dead, FindLast, Identity, Item, Last, Lookup, Restore, StreamKey, Write, WriteRollups
 from ingest.errors import RowsRefused
-from ingest.position import OFFSETS_MAX, first_of, generation_in, offset_of, position_of
+from ingest.position import first_of, generation_in, offset_of, position_of
 from ingest.projection import Record, Row, project
 from ingest.store.calls import derive_calls
 from ingest.store.faults import translated
 from ingest.store.logs import generation_of
 from ingest.store.writer import Writer
+from ingest.tables import Log
 from runtime.events import Reason
 
 # Parameters travel in the request line.
@@ -90,18 +92,16 @@ class Tables:
     # ── what was stored ──
 
     def _find_last(self, place: Place, before: int) -> Last | None:
-        """By log, since a position is only meaningful within the topic's own sequence of logs."""
-        for generation in range(place.generation, -1, -1):
-            log = self._log_of(place, generation)
-            below = offset_of(before) if generation == place.generation else OFFSETS_MAX
-            rows = self._rows(
-                "SELECT max(offset) FROM events_log WHERE log = {log:String} AND partition = {partition:UInt16}"
-                " AND offset < {below:UInt64} HAVING count() > 0",
-                {"log": log, "partition": place.partition, "below": below},
-            )
-            if rows:
-                return Last(log, position_of(generation, int(rows[0][0])))
-        return None
+        """Over every log that the topic has had, in one pass."""
+        rows = self._rows(
+            "SELECT log, max(offset) FROM events_log WHERE partition = {partition:UInt16}"
+            " AND log IN (SELECT log FROM logs_log WHERE topic = {topic:String})"
+            " AND (log != {log:String} OR offset < {below:UInt64}) GROUP BY log",
+            {"topic": place.topic, "log": place.log, "partition": place.partition, "below": offset_of(before)},
+        )
+        found = [(self.generation(place.topic, log), log, int(offset)) for log, offset in rows]
+        earlier = [Last(log, position_of(generation, offset)) for generation, log, offset in found]
+        return max((last for last in earlier if last.position < before), key=lambda last: last.position, default=None)
 
     def _log_of(self, place: Place, generation: int) -> str:
         if (place.topic, generation) not in self._logs:
@@ -125,7 +125,7 @@ class Tables:
             },
         )
         records = [Record(int(r[0]), int(r[1]), r[2].encode()) for r in rows]
-        return [item for item in project(records, None) if isinstance(item, Item)]
+        return [item for item in project(records, judged=False) if isinstance(item, Item)]
 
     def _lookup(self, streams: frozenset[StreamKey], before: int) -> list[Identity]:
         """`first` is greater the earlier the delivery, so "position < before" is "first > the bound's own"."""
@@ -146,23 +146,37 @@ class Tables:
     # ── what is to be stored ──
 
     def _write(self, place: Place, write: Write) -> dict[int, Dead]:
-        refused = self._insert(place, write.items, write.firsts)
+        refused = self._insert(place, write.items, write.firsts, write.repeated)
         touched = {i.stream_key for i in write.items if i.offset not in refused}
         derive_calls(self._client, [(tenant, _date(day), stream) for tenant, day, stream in sorted(touched)])
         return refused
 
-    def _insert(self, place: Place, items: Sequence[Item], firsts: Sequence[int]) -> dict[int, Dead]:
+    def _insert(
+        self, place: Place, items: Sequence[Item], firsts: Sequence[int], repeated: frozenset[int]
+    ) -> dict[int, Dead]:
         """Insert all; when the rows themselves are refused, halve until the one at fault stands alone."""
         try:
-            for table, rows in raw_tables(items, firsts, place.log, place.partition):
+            for table, rows in _raw_tables(items, firsts, repeated, place):
                 self._writer.insert(table, rows)
         except RowsRefused as refusal:
             if len(items) == 1:
                 return {items[0].offset: _dead(items[0], refusal)}
             half = len(items) // 2
-            left = self._insert(place, items[:half], firsts[:half])
-            return left | self._insert(place, items[half:], firsts[half:])
+            left = self._insert(place, items[:half], firsts[:half], repeated)
+            return left | self._insert(place, items[half:], firsts[half:], repeated)
         return {}
+
+
+def _raw_tables(
+    items: Sequence[Item], firsts: Sequence[int], repeated: frozenset[int], place: Place
+) -> list[tuple[Log, pa.Table]]:
+    """What JSON can say and a column cannot hold (a number beyond 64 bits, bytes that are no text in a field that we
+    do not know) is the row's fault as much as what the store finds.
+    """
+    try:
+        return raw_tables(items, firsts, repeated, place.log, place.partition)
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
+        raise RowsRefused(f"building columns of {len(items)} rows: {type(error).__name__}") from None
 
 
 def _dead(item: Item, refusal: RowsRefused) -> Dead:

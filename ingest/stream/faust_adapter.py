@@ -9,22 +9,28 @@ from typing import Any
 from faust.types import TP
 from yarl import URL
 
+from ingest.errors import IngestError
 from ingest.stream.faust_batch import BatchApp, BatchSchema
 from ingest.stream.intake import Intake, Spot
 from ingest.stream.meters import Meters
-from ingest.stream.plain import FETCH_BYTES, SESSION_TIMEOUT_MS, records_of
+from ingest.stream.plain import FETCH_BYTES, left, records_of
 
 _COMMIT_EVERY_S = 0.5
 _TICK_S = 0.1
 _BATCHES_MAX = 8  # a topic's buffer counts batches
-_RELEASE_TIMEOUT_S = 5.0
 _log = logging.getLogger(__name__)
+
+
+class FaustStopped(IngestError):
+    """Faust ended by itself, which it does not tell whoever started it."""
 
 
 class FaustAdapter:
     """Reads `topics` in group `group` and feeds an intake until `stop` is set."""
 
-    def __init__(self, servers: str, group: str, topics: Sequence[str], meters: Meters) -> None:
+    def __init__(
+        self, servers: str, group: str, topics: Sequence[str], meters: Meters, session_timeout_ms: int
+    ) -> None:
         self._meters = meters
         self._intake: Intake | None = None
         self._unacked: defaultdict[TP, deque[Any]] = defaultdict(deque)
@@ -32,9 +38,9 @@ class FaustAdapter:
         self.app = app = BatchApp(
             group,
             broker=[URL(f"kafka://{server}") for server in servers.split(",")],
-            broker_session_timeout=SESSION_TIMEOUT_MS / 1000,
-            broker_rebalance_timeout=SESSION_TIMEOUT_MS / 1000,
-            broker_heartbeat_interval=2.0,
+            broker_session_timeout=session_timeout_ms / 1000,
+            broker_rebalance_timeout=session_timeout_ms / 1000,
+            broker_heartbeat_interval=session_timeout_ms / 3000,
             broker_commit_interval=_COMMIT_EVERY_S,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=FETCH_BYTES,
@@ -62,29 +68,33 @@ class FaustAdapter:
             for end in done:
                 end.result()
         finally:
-            ticking.cancel()
             stopping.cancel()
-            await self.app.stop()
+            await left(self.app.stop())  # flushes; a tick in the middle of a flush is left to finish it
+            ticking.cancel()
 
     async def _consume(self, stream: Any) -> None:
         """The agent. It raises nothing: Faust would ack what it was given and go on."""
-        assert self._intake is not None
         assert self._failed is not None
-        async for event in stream.noack().events():
-            message = event.message
-            if message.generation_id != self.app.consumer_generation_id:
-                continue  # fetched before a rebalance; its partition may be another worker's now
-            self._unacked[message.tp].append(event)
-            spot = Spot(message.topic, message.partition)
-            try:
-                await self._intake.feed(spot, records_of(message.value))
-            except Exception as error:  # noqa: BLE001  the worker must end, and only `run` can end it
-                if not self._failed.done():
-                    self._failed.set_exception(error)
-                return
-            high = self.app.consumer.highwater(message.tp)
-            if high is not None:
-                self._meters.lag(*spot, high - message.offset - 1)
+        try:
+            async for event in stream.noack().events():
+                await self._take(event)
+        except Exception as error:  # noqa: BLE001  the worker must end, and only `run` can end it
+            if not self._failed.done():
+                self._failed.set_exception(error)
+
+    async def _take(self, event: Any) -> None:
+        assert self._intake is not None
+        message = event.message
+        if message.generation_id != self.app.consumer_generation_id:
+            return  # fetched before a rebalance; its partition may be another worker's now
+        self._unacked[message.tp].append(event)
+        spot, era = Spot(message.topic, message.partition), self._intake.era
+        await self._intake.feed(spot, records_of(message.value), era)
+        if era != self._intake.era:
+            return  # likewise, and aiokafka knows nothing of it
+        high = self.app.consumer.highwater(message.tp)
+        if high is not None:
+            self._meters.lag(*spot, high - message.offset - 1)
 
     async def _stored(self, spot: Spot, offset: int) -> None:
         tp = TP(*spot)
@@ -97,17 +107,14 @@ class FaustAdapter:
         assert self._intake is not None
         while True:
             await asyncio.sleep(_TICK_S)
+            if self.app.crashed:
+                reason = self.app.crash_reason
+                raise FaustStopped(f"Faust stopped ({type(reason).__name__}): start the worker again") from reason
             await self._intake.tick()
 
     async def _release(self, tps: Iterable[TP]) -> None:
-        if self._intake is None:
-            return
-        spots = [Spot(tp.topic, tp.partition) for tp in tps]
-        try:
-            await asyncio.wait_for(self._intake.release(spots), _RELEASE_TIMEOUT_S)
-        except TimeoutError:
-            _log.warning("the store did not take the last flush in time; those records will be read again")
-            self._intake.forget(spots)
+        if self._intake is not None:
+            await self._intake.release([Spot(tp.topic, tp.partition) for tp in tps])
 
     async def _assigned(self, _: Any, assigned: Iterable[TP], **__: Any) -> None:
         for tp in assigned:

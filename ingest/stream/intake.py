@@ -11,16 +11,23 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from ingest.effects import Bury, Commit, Dead, Effect, Effects, Identity, Item, Write
-from ingest.errors import StoreUnreachable
+from ingest.errors import IngestError, StoreUnreachable
 from ingest.partition import Limits, OffsetsBroken, Partition
 from ingest.projection import Record, Row, project
 from ingest.store.performer import Place
 from ingest.stream.letters import DeadLetters
+from ingest.stream.logs import BrokerUnreachable
 from ingest.stream.meters import Meters
 from runtime.events import Reason
 
+RELEASE_TIMEOUT_S = 5.0  # less than a session: the group waits for whoever releases
+FAILED_MAX_S = 30.0  # a group rebalances much sooner when its broker was wiped
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.2, 5.0
 _log = logging.getLogger(__name__)
+
+
+class LogReplaced(IngestError):
+    """A topic is not the one that we read, and the group did not notice."""
 
 
 class Spot(NamedTuple):
@@ -66,6 +73,8 @@ class Intake:
         self._meters = meters
         self._limits = limits or Limits()
         self._taken: dict[Spot, _Taken] = {}
+        self._failed: dict[Spot, float] = {}  # since when, monotonic
+        self._era = 0
         self._lock = asyncio.Lock()
 
     @property
@@ -73,43 +82,77 @@ class Intake:
         """The partitions taken up."""
         return tuple(self._taken)
 
-    async def feed(self, spot: Spot, records: Sequence[Record]) -> None:
-        """Take in one fetched batch, in offset order."""
+    @property
+    def era(self) -> int:
+        """Another one begins whenever partitions change hands. Note it as soon as records are fetched."""
+        return self._era
+
+    async def feed(self, spot: Spot, records: Sequence[Record], era: int) -> None:
+        """Take in one fetched batch, in offset order.
+
+        Records of a past era are dropped, and those behind a failure: what came before them may not be stored, so
+        taking them up would commit a hole. Whoever has the partition next reads them again.
+        """
         if not records:
             return
         async with self._lock:
-            batch = project(records, time.time_ns() // 1000)
-            taken = self._taken.get(spot) or await self._take_up(spot, records[0].offset)
+            if era != self._era or spot in self._failed:
+                return
             try:
-                await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
-            except OffsetsBroken as broken:
-                _log.warning("%s/%d: %s; taking it up anew", *spot, broken)
-                # What we hold is of the log as we knew it. Its offset may mean nothing any more, so no commit.
-                await self._drive(spot, taken, taken.core.flush(), commits=False)
-                taken = await self._take_up(spot, records[0].offset)
-                await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
+                await self._take_in(spot, records)
+            except BaseException:
+                if era == self._era:
+                    self._fail(spot)
+                raise
+
+    async def _take_in(self, spot: Spot, records: Sequence[Record]) -> None:
+        batch = project(records)
+        taken = self._taken.get(spot) or await self._take_up(spot, records[0].offset)
+        try:
+            await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
+        except OffsetsBroken as broken:
+            _log.warning("%s/%d: %s; taking it up anew", *spot, broken)
+            # What we hold is of the log as we knew it. Its offset may mean nothing any more, so no commit.
+            await self._drive(spot, taken, taken.core.flush(), commits=False)
+            taken = await self._take_up(spot, records[0].offset)
+            await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
 
     async def tick(self) -> None:
         """Flush what has waited long enough."""
+        if any(time.monotonic() - since_s > FAILED_MAX_S for since_s in self._failed.values()):
+            raise LogReplaced("a topic was replaced while we read it: start the worker again, it will read it anew")
         async with self._lock:
             for spot, taken in list(self._taken.items()):
                 await self._drive(spot, taken, taken.core.tick(time.monotonic()))
 
     async def release(self, spots: Iterable[Spot]) -> None:
-        """Flush and forget these partitions: another worker may take them up."""
+        """Flush and forget these partitions: another worker may take them up. Waits RELEASE_TIMEOUT_S at most."""
+        spots = list(spots)
+        self._era += 1
+        try:
+            await asyncio.wait_for(self._flush(spots), RELEASE_TIMEOUT_S)
+        except TimeoutError:
+            _log.warning("the store did not take the last flush in time; those records will be read again")
+        finally:
+            self.forget(spots)
+
+    async def _flush(self, spots: Iterable[Spot]) -> None:
         async with self._lock:
             for spot in spots:
                 taken = self._taken.get(spot)
                 if taken is not None:
                     await self._drive(spot, taken, taken.core.flush())
-                    del self._taken[spot]
 
     def forget(self, spots: Iterable[Spot]) -> None:
         """Drop these partitions as they are. Nothing is lost: what was not flushed was not committed."""
+        self._era += 1
         for spot in spots:
             self._taken.pop(spot, None)
+            self._failed.pop(spot, None)
+            self._meters.released(*spot)
 
     async def _take_up(self, spot: Spot, offset: int) -> _Taken:
+        era = self._era
         log = await asyncio.to_thread(self._log_id, spot.topic)
         generation = await self._patiently(self._store.generation, spot.topic, log)
         place = Place(spot.topic, log, generation, spot.partition)
@@ -117,7 +160,8 @@ class Intake:
         core = Partition(log, generation, spot.partition, offset, self._limits)
         taken = _Taken(core, place, beyond)
         await self._drive(spot, taken, core.start())
-        self._taken[spot] = taken
+        if era == self._era:
+            self._taken[spot] = taken
         _log.info("took up %s/%d of log %s at offset %d", spot.topic, spot.partition, log, offset)
         return taken
 
@@ -130,12 +174,29 @@ class Intake:
                 return
             if isinstance(effect, Commit) and not commits:
                 continue
+            if isinstance(effect, Commit) and not await self._stands(taken.place):
+                # A broker may take the commit of a member that it does not know, and so skip what we never read.
+                _log.warning("%s/%d: the log was replaced; not committed", *spot)
+                if self._taken.get(spot) is taken:
+                    self._fail(spot)
+                return
             try:
                 answer = await self._perform(spot, taken, effect)
             except BaseException:
                 # The core believes that its effect is done or under way. Only a fresh one knows what is stored.
-                self._taken.pop(spot, None)
+                if self._taken.get(spot) is taken:
+                    self._fail(spot)
                 raise
+
+    def _fail(self, spot: Spot) -> None:
+        self._taken.pop(spot, None)
+        self._failed[spot] = time.monotonic()
+
+    async def _stands(self, place: Place) -> bool:
+        try:
+            return await asyncio.to_thread(self._log_id, place.topic) == place.log
+        except BrokerUnreachable:
+            return True  # and it will not take the commit either
 
     async def _perform(self, spot: Spot, taken: _Taken, effect: Effect) -> Any:
         match effect:
@@ -152,28 +213,25 @@ class Intake:
 
     async def _write(self, taken: _Taken, write: Write) -> dict[int, Dead]:
         place = taken.place
-        if write.repeated:
-            await self._compare(place, write)
         began = time.monotonic()
         refused: dict[int, Dead] = await self._patiently(self._store.perform, place, write)
         self._meters.flushed(time.monotonic() - began)
         now_us = time.time_ns() // 1000
         items = [i for i in write.items if i.offset not in refused]
         self._meters.stored(place.topic, items, write.repeated, taken.beyond, now_us)
-        youngest_ms = max(i.arrived_ms for i in write.items)
-        self._meters.freshness(place.topic, place.partition, now_us / 1e6 - youngest_ms / 1e3)
+        if items:
+            self._meters.youngest(place.topic, place.partition, min(now_us, max(i.row.event.at for i in items)))
+        if write.repeated:
+            await self._compare(place, [i for i in items if i.offset in write.repeated])
         return refused
 
-    async def _compare(self, place: Place, write: Write) -> None:
+    async def _compare(self, place: Place, repeats: Sequence[Item]) -> None:
         """One identity with two payloads is a fault of its producer: counted, and the later one buried."""
-        repeats = [i for i in write.items if i.offset in write.repeated]
         known = await self._patiently(self._store.stored_payloads, repeats)
-        for item in write.items:
-            known.setdefault(item.identity, item.row.payload)
         conflicts = []
         for item in repeats:
             row: Row = item.row
-            if known[item.identity] != row.payload:
+            if known.get(item.identity, row.payload) != row.payload:
                 detail = f"{type(row.event).__name__}: its identity is stored with another payload"
                 conflicts.append(Dead(item.offset, item.size, Reason.CONFLICT, detail, row.payload))
         if conflicts:

@@ -7,6 +7,8 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from ingest.errors import IngestError
 
+# The broker's time of arrival, so that every reader judges a late record alike. One that ignores it costs only that.
+_CONFIGS = {"message.timestamp.type": "LogAppendTime"}
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 _TIMEOUT_MS = 10_000
 
@@ -27,22 +29,29 @@ def _admin(servers: str) -> KafkaAdminClient:
         ) from error
 
 
-def log_id(servers: str, topic: str) -> str:
-    """The topic's id (KIP-516), which a wiped or recreated topic does not share. Blocks. Raises BrokerUnreachable."""
-    admin = _admin(servers)
-    try:
-        found = admin.describe_topics([topic])
-    except KafkaError as error:
-        raise BrokerUnreachable(f"describing topic {topic!r} failed: {type(error).__name__}") from error
-    finally:
-        admin.close()
-    topic_id = str(found[0].get("topic_id", _NO_ID)) if found else _NO_ID
-    if topic_id == _NO_ID:
-        raise BrokerUnreachable(
-            f"topic {topic!r} does not exist or the broker gives it no id: "
-            "create the topics first, on Kafka 2.8 or later"
-        )
-    return topic_id
+class LogIds:
+    """Topic ids (KIP-516), which a wiped or recreated topic does not share, over one connection: about 1 ms each."""
+
+    def __init__(self, servers: str) -> None:
+        """Raises BrokerUnreachable."""
+        self._admin = _admin(servers)
+
+    def __call__(self, topic: str) -> str:
+        """Blocks. Raises BrokerUnreachable."""
+        try:
+            found = self._admin.describe_topics([topic])
+        except KafkaError as error:
+            raise BrokerUnreachable(f"describing topic {topic!r} failed: {type(error).__name__}") from error
+        topic_id = str(found[0].get("topic_id", _NO_ID)) if found else _NO_ID
+        if topic_id == _NO_ID:
+            raise BrokerUnreachable(
+                f"topic {topic!r} does not exist or the broker gives it no id: "
+                "create the topics first, on Kafka 2.8 or later"
+            )
+        return topic_id
+
+    def close(self) -> None:
+        self._admin.close()
 
 
 def create_topics(servers: str, partitions: Mapping[str, int]) -> list[str]:
@@ -53,7 +62,7 @@ def create_topics(servers: str, partitions: Mapping[str, int]) -> list[str]:
         there = set(admin.list_topics())
         for topic, count in partitions.items():
             if topic not in there:
-                admin.create_topics({topic: {"num_partitions": count, "replication_factor": -1}})
+                admin.create_topics({topic: {"num_partitions": count, "replication_factor": -1, "configs": _CONFIGS}})
                 created.append(topic)
     except TopicAlreadyExistsError:
         pass  # somebody was quicker

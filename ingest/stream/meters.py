@@ -1,6 +1,7 @@
 """What the worker exposes to Prometheus. A backlog or a rebuild moves nothing that pages."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,6 +10,8 @@ from ingest.projection import Row
 from runtime.events import GlitchDetected, Label, Metric, SpanEnded, TurnEnded
 
 FRESH_US = 120_000_000
+SERIES_MAX = 2_000  # label sets that producers name; 4,000 cost over a second a scrape
+OTHER = "other"
 # The thresholds that people set are edges, so that the share beyond one is exact.
 BUCKETS_S = (
     *(0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8),
@@ -39,8 +42,10 @@ class Meters:
         self._dead = Counter(Metric.DEAD_LETTERS, "Records buried", (Label.TOPIC, Label.REASON), registry=r)
         self._retries = Counter(Metric.STORE_RETRIES, "Requests to the store that were repeated", registry=r)
         self._flush = Histogram(Metric.FLUSH_SECONDS, "Time to store one flush", registry=r)
-        self._lag = Gauge(Metric.LAG, "Records in the log that are not stored", place, registry=r)
-        self._freshness = Gauge(Metric.FRESHNESS, "Age of the youngest stored record", place, registry=r)
+        self._lag = Gauge(Metric.LAG, "Records in the log that are not taken in", place, registry=r)
+        # A moment and not an age: an age stops growing when nothing is stored, just when it should be looked at.
+        self._youngest = Gauge(Metric.YOUNGEST, "When the youngest stored event happened", place, registry=r)
+        self._series: set[tuple[str, ...]] = set()
 
     def stored(self, topic: str, items: Iterable[Item], repeated: frozenset[int], beyond: int, now_us: int) -> None:
         """Count a flush. Events are observed when younger than two minutes and beyond offset `beyond`, the
@@ -58,13 +63,22 @@ class Meters:
     def _observe(self, row: Row) -> None:
         match row.event:
             case SpanEnded() as e if e.latency_us is not None:
-                self._latency.labels(e.tenant, e.campaign, e.component, e.provider, e.model).observe(e.latency_us / 1e6)
+                labels = self._bounded(e.tenant, e.campaign, e.component, e.provider, e.model)
+                self._latency.labels(*labels).observe(e.latency_us / 1e6)
             case GlitchDetected() as e:
-                self._glitches.labels(e.tenant, e.campaign, e.detector.value).inc()
+                self._glitches.labels(*self._bounded(e.tenant, e.campaign), e.detector.value).inc()
             case TurnEnded() as e:
-                self._turns.labels(e.tenant, e.campaign, e.outcome.value).inc()
+                self._turns.labels(*self._bounded(e.tenant, e.campaign), e.outcome.value).inc()
             case _:
                 pass
+
+    def _bounded(self, *labels: str) -> tuple[str, ...]:
+        """The labels, or OTHER for each once there are SERIES_MAX of them: names come from producers."""
+        if labels not in self._series:
+            if len(self._series) >= SERIES_MAX:
+                return (OTHER,) * len(labels)
+            self._series.add(labels)
+        return labels
 
     def buried(self, topic: str, letters: Iterable[Dead]) -> None:
         for dead in letters:
@@ -82,5 +96,11 @@ class Meters:
     def lag(self, topic: str, partition: int, records: int) -> None:
         self._lag.labels(topic, partition).set(max(0, records))
 
-    def freshness(self, topic: str, partition: int, seconds: float) -> None:
-        self._freshness.labels(topic, partition).set(max(0.0, seconds))
+    def youngest(self, topic: str, partition: int, at_us: int) -> None:
+        self._youngest.labels(topic, partition).set(at_us / 1e6)
+
+    def released(self, topic: str, partition: int) -> None:
+        """Another worker speaks for the partition from here on."""
+        for gauge in (self._lag, self._youngest):
+            with suppress(KeyError):
+                gauge.remove(topic, partition)

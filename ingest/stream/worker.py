@@ -18,12 +18,13 @@ from ingest.store.migrate import migrate
 from ingest.store.performer import Tables
 from ingest.stream.intake import Intake
 from ingest.stream.letters import DeadLetters
-from ingest.stream.logs import log_id
+from ingest.stream.logs import LogIds
 from ingest.stream.meters import Meters
 from runtime.emit import kafka_log
 from runtime.events import Topic
 
 GROUP = "turnlog-ingest"
+SESSION_TIMEOUT_MS = 6_000  # the least that Kafka grants by default; a dead worker's partitions wait that long
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +42,7 @@ class WorkerSettings:
     adapter: Literal["faust", "plain"] = "faust"
     group: str = GROUP
     limits: Limits | None = None
+    session_timeout_ms: int = SESSION_TIMEOUT_MS
 
 
 def run_worker(settings: WorkerSettings, ready: Callable[[], None] = lambda: None) -> None:
@@ -56,6 +58,8 @@ def run_worker(settings: WorkerSettings, ready: Callable[[], None] = lambda: Non
 
 
 async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
+    # The driver logs a traceback of a hundred lines, with the call ids of the request, for what we say in one.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -66,12 +70,14 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         migrate(client)
         letters_log = kafka_log(settings.kafka)
         stack.callback(letters_log.close)
+        log_ids = LogIds(settings.kafka)
+        stack.callback(log_ids.close)
         if settings.metrics_port is not None:
             stack.callback(_expose(meters, settings.metrics_port))
         intake_of = partial(
             Intake,
             store=Tables(client),
-            log_id=partial(log_id, settings.kafka),
+            log_id=log_ids,
             letters=DeadLetters(letters_log),
             meters=meters,
             limits=settings.limits,
@@ -82,7 +88,7 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
 
 
 def _adapter(settings: WorkerSettings, meters: Meters) -> Any:
-    arguments = (settings.kafka, settings.group, [Topic.CALLS.value], meters)
+    arguments = (settings.kafka, settings.group, [Topic.CALLS.value], meters, settings.session_timeout_ms)
     if settings.adapter == "plain":
         from ingest.stream.plain import PlainAdapter
 

@@ -4,7 +4,6 @@
 into a bounded queue, and one thread of ours hands it on.
 """
 
-import contextlib
 import logging
 import queue
 import threading
@@ -16,10 +15,20 @@ from kafka.errors import KafkaError
 from runtime.emit.errors import LogUnreachable
 from runtime.events import Topic
 
-QUEUE_RECORDS_MAX = 20_000
+QUEUE_RECORDS_MAX = 20_000  # waiting for us or for the broker: kafka-python's own buffer knows no limit
 _LINGER_MS = 5
 _BATCH_BYTES = 131_072
 _BLOCK_MS = 10_000
+_OPTIONS = {
+    "client_id": "turnlog-emit",
+    "enable_idempotence": True,
+    "acks": "all",
+    "linger_ms": _LINGER_MS,
+    "batch_size": _BATCH_BYTES,
+    "compression_type": "gzip",
+    "max_block_ms": _BLOCK_MS,
+    "bootstrap_timeout_ms": _BLOCK_MS,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -32,22 +41,12 @@ class KafkaLog:
 
     def __init__(self, servers: str, queue_records_max: int = QUEUE_RECORDS_MAX, **options: Any) -> None:
         try:
-            self._producer = KafkaProducer(
-                bootstrap_servers=servers.split(","),
-                client_id="turnlog-emit",
-                enable_idempotence=True,
-                acks="all",
-                linger_ms=_LINGER_MS,
-                batch_size=_BATCH_BYTES,
-                compression_type="gzip",
-                max_block_ms=_BLOCK_MS,
-                bootstrap_timeout_ms=_BLOCK_MS,
-                **options,
-            )
+            self._producer = KafkaProducer(bootstrap_servers=servers.split(","), **{**_OPTIONS, **options})
         except KafkaError as error:
             raise LogUnreachable(servers, type(error).__name__) from error
-        self._queue: queue.Queue[tuple[Topic, str, bytes] | None] = queue.Queue(queue_records_max)
-        self._settled = threading.Condition()  # guards the counts; told when nothing is under way
+        self._queue: queue.Queue[tuple[Topic, str, bytes] | None] = queue.Queue()
+        self._records_max = queue_records_max
+        self._settled = threading.Condition()  # guards the counts; told of every record that is done
         self._closed = False
         self.taken = self.delivered = self.dropped = self.failed = 0
         self._thread = threading.Thread(target=self._pump, name="turnlog-emit", daemon=True)
@@ -55,13 +54,11 @@ class KafkaLog:
 
     def append(self, topic: Topic, key: str, value: bytes) -> None:
         with self._settled:
-            try:
-                if self._closed:
-                    raise queue.Full
-                self._queue.put_nowait((topic, key, value))
-            except queue.Full:
+            waiting = self.taken - self.delivered - self.failed
+            if self._closed or waiting >= self._records_max:
                 self.dropped += 1
             else:
+                self._queue.put_nowait((topic, key, value))
                 self.taken += 1
 
     def flush(self, timeout_s: float = 10.0) -> int:
@@ -80,13 +77,15 @@ class KafkaLog:
             if self._closed:
                 return undelivered
             self._closed = True
+        if undelivered > self.failed:
+            # Its close() waits for every batch first, and leaves its threads and sockets behind when that fails.
+            self._producer._sender.force_close()
         try:
             self._producer.close(timeout=1)
         except KafkaError as error:
             _log.warning("the producer did not close (%s); %d records are lost", type(error).__name__, undelivered)
-        with contextlib.suppress(queue.Full):  # then the thread hangs in the producer, and ends with the process
-            self._queue.put(None, timeout=1)
-            self._thread.join(1.0)
+        self._queue.put(None)
+        self._thread.join(1.0)  # if it hangs in the producer, it ends with the process
         return undelivered
 
     def _pump(self) -> None:
@@ -103,16 +102,12 @@ class KafkaLog:
     def _acknowledged(self, _: Any) -> None:
         with self._settled:
             self.delivered += 1
-            self._tell()
+            self._settled.notify_all()
 
     def _refused(self, error: BaseException) -> None:
         with self._settled:
             self.failed += 1
             first = self.failed == 1
-            self._tell()
+            self._settled.notify_all()
         if first:
             _log.warning("the brokers refused a record: %s", type(error).__name__)
-
-    def _tell(self) -> None:
-        if self.delivered + self.failed >= self.taken:
-            self._settled.notify_all()

@@ -93,7 +93,7 @@ class Metric(StrEnum):
     FLUSH_SECONDS = "turnlog_ingest_flush_seconds"
     STORE_RETRIES = "turnlog_ingest_store_retries"
     LAG = "turnlog_ingest_lag_records"
-    FRESHNESS = "turnlog_ingest_freshness_seconds"
+    YOUNGEST = "turnlog_ingest_youngest_timestamp_seconds"
 
 
 class Label(StrEnum):
