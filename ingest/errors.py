@@ -1,4 +1,4 @@
-"""Every error that ingest raises on purpose, split by who must act. Holds no logic.
+"""The root of what ingest raises on purpose, and the errors of the store, split by who must act. Holds no logic.
 
 IngestError
 └── StoreError

@@ -50,7 +50,7 @@ def connect(url: str, receive_timeout_s: int = RECEIVE_TIMEOUT_S) -> Client:
             )
     except StoreUnreachable as error:
         raise StoreUnreachable(
-            f"no store answers at {shown}: start one with `turnlog up`, or set CLICKHOUSE_URL to one ({error})"
+            f"no store answers at {shown}: start one with `turnlog store`, or set CLICKHOUSE_URL to one ({error})"
         ) from None
 
 

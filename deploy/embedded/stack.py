@@ -140,6 +140,7 @@ class Stack:
                 f"the state folder {str(state)!r} is in use{who}: wait until it is done, "
                 "or set TURNLOG_STATE to another folder"
             ) from None
+        self._file.unlink(missing_ok=True)
 
     def _stop(self) -> None:
         """In reverse: the worker flushes into a store that is still there."""
@@ -160,10 +161,13 @@ def found_stack(settings: Settings) -> Addresses | None:
     """The stack that runs in the state folder, if one does."""
     try:
         addresses = msgspec.json.decode((settings.state / "stack.json").read_bytes(), type=Addresses)
-        os.kill(addresses.pid, 0)
+        with (settings.state / "stack.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return addresses  # somebody holds it: not a pid that was given to another process since
     except (OSError, msgspec.DecodeError):
-        return None
-    return addresses
+        pass
+    return None
 
 
 def require(module: str, what: str) -> None:

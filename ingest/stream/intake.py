@@ -16,7 +16,7 @@ from ingest.partition import Limits, OffsetsBroken, Partition
 from ingest.projection import Record, Row, project
 from ingest.store.performer import Place
 from ingest.stream.letters import DeadLetters
-from ingest.stream.logs import BrokerUnreachable
+from ingest.stream.logs import BrokerUnreachable, TopicMissing
 from ingest.stream.meters import Meters
 from runtime.events import Reason
 
@@ -153,7 +153,7 @@ class Intake:
 
     async def _take_up(self, spot: Spot, offset: int) -> _Taken:
         era = self._era
-        log = await asyncio.to_thread(self._log_id, spot.topic)
+        log = await self._patiently(self._log_id, spot.topic)
         generation = await self._patiently(self._store.generation, spot.topic, log)
         place = Place(spot.topic, log, generation, spot.partition)
         beyond = await self._patiently(self._store.highest_offset, place)
@@ -197,6 +197,8 @@ class Intake:
             return await asyncio.to_thread(self._log_id, place.topic) == place.log
         except BrokerUnreachable:
             return True  # and it will not take the commit either
+        except TopicMissing:
+            return False  # it is being made anew, and a commit would skip what comes into it
 
     async def _perform(self, spot: Spot, taken: _Taken, effect: Effect) -> Any:
         match effect:
@@ -244,12 +246,12 @@ class Intake:
         self._meters.buried(place.topic, letters)
 
     async def _patiently(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Call the store until it answers. Nothing is lost meanwhile: nothing is committed either."""
+        """Call the store, or the broker for an id, until it answers. Nothing is lost: nothing is committed either."""
         wait_s = _RETRY_FIRST_S
         while True:
             try:
                 return await asyncio.to_thread(call, *args)
-            except StoreUnreachable as error:
+            except (StoreUnreachable, BrokerUnreachable) as error:
                 self._meters.retried()
                 _log.warning("%s; trying again in %.1f s", error, wait_s)
                 await asyncio.sleep(wait_s)

@@ -1,5 +1,6 @@
 """The id of a topic's log, and the topics themselves. Asks the broker by kafka-python: aiokafka has no ids."""
 
+import threading
 from collections.abc import Mapping
 
 from kafka import KafkaAdminClient
@@ -14,7 +15,11 @@ _TIMEOUT_MS = 10_000
 
 
 class BrokerUnreachable(IngestError):
-    """No broker answers, or it lacks what we need."""
+    """No broker answers."""
+
+
+class TopicMissing(IngestError):
+    """The broker answers, and has no such topic or no id for it."""
 
 
 def _admin(servers: str) -> KafkaAdminClient:
@@ -25,7 +30,7 @@ def _admin(servers: str) -> KafkaAdminClient:
     except KafkaError as error:
         raise BrokerUnreachable(
             f"no Kafka broker answers at {servers!r} ({type(error).__name__}): "
-            "start one with `turnlog up`, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
+            "start one, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
         ) from error
 
 
@@ -35,16 +40,18 @@ class LogIds:
     def __init__(self, servers: str) -> None:
         """Raises BrokerUnreachable."""
         self._admin = _admin(servers)
+        self._lock = threading.Lock()  # a cancelled caller leaves its thread running beside the next one
 
     def __call__(self, topic: str) -> str:
-        """Blocks. Raises BrokerUnreachable."""
+        """Blocks; one at a time. Raises BrokerUnreachable or TopicMissing."""
         try:
-            found = self._admin.describe_topics([topic])
+            with self._lock:
+                found = self._admin.describe_topics([topic])
         except KafkaError as error:
             raise BrokerUnreachable(f"describing topic {topic!r} failed: {type(error).__name__}") from error
         topic_id = str(found[0].get("topic_id", _NO_ID)) if found else _NO_ID
         if topic_id == _NO_ID:
-            raise BrokerUnreachable(
+            raise TopicMissing(
                 f"topic {topic!r} does not exist or the broker gives it no id: "
                 "create the topics first, on Kafka 2.8 or later"
             )

@@ -40,7 +40,7 @@ class Meters:
         self._repeated = Counter(Metric.DUPLICATES, "Records that had been stored before", (Label.TOPIC,), registry=r)
         self._conflicts = Counter(Metric.CONFLICTS, "Same identity, another payload", (Label.TOPIC,), registry=r)
         self._dead = Counter(Metric.DEAD_LETTERS, "Records buried", (Label.TOPIC, Label.REASON), registry=r)
-        self._retries = Counter(Metric.STORE_RETRIES, "Requests to the store that were repeated", registry=r)
+        self._retries = Counter(Metric.RETRIES, "Requests to the store or the broker that were repeated", registry=r)
         self._flush = Histogram(Metric.FLUSH_SECONDS, "Time to store one flush", registry=r)
         self._lag = Gauge(Metric.LAG, "Records in the log that are not taken in", place, registry=r)
         # A moment and not an age: an age stops growing when nothing is stored, just when it should be looked at.

@@ -49,11 +49,14 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         try:
             self._consumer.subscribe(list(self._topics), listener=self)
             await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait_for(consuming, 2 * RELEASE_TIMEOUT_S)
-        except TimeoutError:
-            _log.warning("the store did not take the batch in hand; it will be read again")
+            await asyncio.wait({consuming}, timeout=2 * RELEASE_TIMEOUT_S)
+            if consuming.done():
+                consuming.result()
+            else:
+                _log.warning("the store did not take the batch in hand; it will be read again")
         finally:
             stopping.cancel()
+            consuming.cancel()
             await left(self._consumer.stop())
 
     async def _consume(self, intake: Intake, stop: asyncio.Event) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from runtime.engine.respond import Sentences
-from runtime.errors import ProviderFailed
 from runtime.models import Delta
 from runtime.voice.ports import Sentence
 
@@ -26,13 +25,13 @@ class Reading:
     """
 
     def __init__(self, deltas: AsyncIterator[Delta]) -> None:
-        self._words: asyncio.Queue[Words | ProviderFailed | None] = asyncio.Queue()
+        self._words: asyncio.Queue[Words | Exception | None] = asyncio.Queue()
         self._sentences: asyncio.Queue[Sentence | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._pump(deltas))
 
     async def words(self) -> AsyncIterator[Words]:
         while (item := await self._words.get()) is not None:
-            if isinstance(item, ProviderFailed):
+            if isinstance(item, Exception):
                 raise item
             yield item
 
@@ -53,7 +52,7 @@ class Reading:
                 self._words.put_nowait(Words(delta.at_us, bool(delta.text.strip()), bool(whole), delta.finished))
                 for text in whole:
                     self._sentences.put_nowait(Sentence(delta.at_us, text))
-        except ProviderFailed as failure:
+        except Exception as failure:  # noqa: BLE001  raised where the words are read, or the voice would be blamed
             self._words.put_nowait(failure)
         finally:
             self._words.put_nowait(None)

@@ -91,7 +91,7 @@ class Metric(StrEnum):
     CONFLICTS = "turnlog_ingest_conflicts"
     DEAD_LETTERS = "turnlog_ingest_dead_letters"
     FLUSH_SECONDS = "turnlog_ingest_flush_seconds"
-    STORE_RETRIES = "turnlog_ingest_store_retries"
+    RETRIES = "turnlog_ingest_retries"
     LAG = "turnlog_ingest_lag_records"
     YOUNGEST = "turnlog_ingest_youngest_timestamp_seconds"
 

@@ -168,7 +168,7 @@ def test_opening_a_held_store_and_a_taken_port_are_one_line_each(spawn, tmp_path
 
 
 def test_nobody_there_names_the_address_and_the_remedy():
-    with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1:9.*turnlog up"):
+    with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1:9.*turnlog store"):
         query.connect("http://user:hush@127.0.0.1:9")
 
 

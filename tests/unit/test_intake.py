@@ -185,7 +185,7 @@ async def test_a_store_that_is_away_is_asked_again_and_nothing_is_committed_mean
     await house.feed(record(0))
     house.store.away = True
     feeding = asyncio.create_task(house.feed(record(1)))
-    await until(lambda: house.counted("turnlog_ingest_store_retries_total") > 3)
+    await until(lambda: house.counted("turnlog_ingest_retries_total") > 3)
     assert house.commits == [(0, 1)]
     house.store.away = False
     await feeding
@@ -200,7 +200,7 @@ async def test_any_single_call_may_meet_a_store_that_is_away(calls_before):
     house.store.breaks = lambda _: StoreUnreachable("now") if next(calls) == calls_before else None
     await house.feed(record(0), record(1))
     assert house.commits == [(0, 1), (0, 2)]
-    assert house.counted("turnlog_ingest_store_retries_total") == 1
+    assert house.counted("turnlog_ingest_retries_total") == 1
 
 
 async def test_release_gives_up_on_a_store_that_stays_away_and_commits_nothing():
@@ -216,7 +216,7 @@ async def test_a_batch_that_waited_through_a_rebalance_is_not_taken_up_over_the_
     await house.feed(record(0))
     house.store.away = True
     flushing = asyncio.create_task(house.intake.feed(OTHER, [record(0)], house.intake.era))  # holds everything up
-    await until(lambda: house.counted("turnlog_ingest_store_retries_total") > 0)
+    await until(lambda: house.counted("turnlog_ingest_retries_total") > 0)
     late = asyncio.create_task(house.feed(record(1)))
     await asyncio.sleep(0)
     await house.intake.release([SPOT, OTHER])  # in vain: record 0 was never stored
@@ -241,7 +241,7 @@ async def test_a_partition_that_is_forgotten_while_it_is_taken_up_is_not_kept():
     house = House()
     house.store.away = True
     feeding = asyncio.create_task(house.feed(record(0)))
-    await until(lambda: house.counted("turnlog_ingest_store_retries_total") > 0)
+    await until(lambda: house.counted("turnlog_ingest_retries_total") > 0)
     house.intake.forget([SPOT])
     house.store.away = False
     await feeding
@@ -270,7 +270,7 @@ async def test_a_tick_that_is_cut_off_leaves_no_hole():
     house = House(Limits(flush_after_s=0.0, flush_records_max=1_000))
     house.store.breaks = lambda what: StoreUnreachable("away") if isinstance(what, Write) else None
     feeding = asyncio.create_task(house.feed(record(0)))
-    await until(lambda: house.counted("turnlog_ingest_store_retries_total") > 0)
+    await until(lambda: house.counted("turnlog_ingest_retries_total") > 0)
     feeding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await feeding
