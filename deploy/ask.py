@@ -1,12 +1,13 @@
 """Answers one SQL statement: from the store that runs, or from the embedded one, opened for the occasion."""
 
 import json
+import math
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from deploy.embedded import found_stack
 from deploy.embedded.child import Child, answers_http, free_port
@@ -31,33 +32,57 @@ def ask(settings: Settings, query: str, say: Callable[[str], None]) -> Answer:
         )
     require("chdb", "the embedded store")
     port = free_port()
-    child = Child("store", [*OURS, "store", "--path", str(folder), "--port", str(port)], settings.state / "sql.log")
-    say("opening the store")
-    child.start()
-    try:
-        child.wait_ready(lambda: answers_http(f"http://127.0.0.1:{port}/ping"))
-        return _answer(f"http://127.0.0.1:{port}", query)
-    finally:
-        child.stop()
+    with tempfile.TemporaryDirectory(prefix="turnlog-") as room:  # reading must not need a state folder to write to
+        child = Child("store", [*OURS, "store", "--path", str(folder), "--port", str(port)], Path(room) / "store.log")
+        say("opening the store")
+        child.start()
+        try:
+            child.wait_ready(lambda: answers_http(f"http://127.0.0.1:{port}/ping"))
+            return _answer(f"http://127.0.0.1:{port}", query)
+        finally:
+            child.stop()
 
 
 def _answer(url: str, query: str) -> Answer:
     client = connect(url)
     try:
-        return table(client, query)
+        return table(client, query, read_only=True)
     finally:
         client.close()
 
 
 def print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A JSON array with an object a row."""
-    found = [dict(zip(columns, row, strict=True)) for row in rows]
-    sys.stdout.write(json.dumps(found, default=str, indent=1) + "\n")
+    """A JSON array with an object a row. Times and decimals are text; what is no finite number is null."""
+    found = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+    sys.stdout.write(json.dumps(found, default=str, indent=1, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table as wide as the terminal; all columns and all rows."""
-    drawn = Table(*columns)
-    for row in rows:
-        drawn.add_row(*("" if value is None else str(value) for value in row))
-    Console(highlight=False, markup=False).print(drawn)
+    """Every column and row, aligned; one column a line where a terminal is too narrow for them side by side."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)] if columns else []
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        lines = (line for n, row in enumerate(cells, start=1) for line in _upright(n, columns, row))
+    else:
+        ruled = [list(columns), ["─" * width for width in widths], *cells]
+        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in ruled)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def _upright(number: int, columns: Sequence[str], row: Sequence[str]) -> list[str]:
+    width = max(map(len, columns))
+    return [f"── {number} ──", *(f"{name.ljust(width)}  {cell}" for name, cell in zip(columns, row, strict=True))]
+
+
+def _cell(value: Any) -> str:
+    """Text that moves no cursor: what a terminal would obey is shown and not sent."""
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

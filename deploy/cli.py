@@ -3,8 +3,10 @@
 Commands import what they need when they run: `turnlog --help` must not wait for a store or a model library.
 """
 
+import io
 import logging
 import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -38,17 +40,47 @@ class Adapter(StrEnum):
 
 def main() -> None:
     """The console script."""
-    from ingest.errors import IngestError
-    from runtime.emit import LogUnreachable
-    from runtime.errors import TurnlogRuntimeError
-
+    # A terminal that cannot show a character still gets the rest.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except (DeployError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
-        _talk.print(f"turnlog: {error}", markup=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, Misuse) else 1)
+        from ingest.errors import IngestError
+        from runtime.emit import LogUnreachable
+        from runtime.errors import TurnlogRuntimeError
+
+        try:
+            app()
+        except (DeployError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
+            _fail(str(error), 2 if isinstance(error, Misuse) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)  # whoever read us has gone
+    except OSError as error:
+        _fail(f"{error.filename or 'writing'}: {error.strerror}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    _talk.print(f"turnlog: {message}", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _ended(*_: object) -> None:
+    """SIGTERM is as good as Ctrl-C: what was started is stopped in order."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@app.callback(invoke_without_command=True)
+def _turnlog(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        sys.stdout.write(f"turnlog {installed('turnlog')}\n")
+        raise typer.Exit
 
 
 @app.command()
@@ -71,6 +103,7 @@ def demo(
     from deploy.demo.show import show
 
     _quiet()
+    signal.signal(signal.SIGTERM, _ended)
     order = Order(
         calls=calls, seed=seed, concurrency=concurrency, faults=faults, real_time=real_time, provider=provider
     )
@@ -85,7 +118,8 @@ def demo(
     if failed:
         _talk.print(f"turnlog: {failed} calls ended as {result.failed_as!r}: see their error spans", style="red")
     if not result.report.complete:
-        _talk.print("turnlog: some events did not arrive: see above", style="red")
+        logs = _settings().state / "logs"
+        _talk.print(f"turnlog: not all events arrived, so the figures are partial: see {logs}", style="red")
     if failed or not (result.report.complete and result.as_injected):
         raise typer.Exit(1)
 
@@ -99,6 +133,7 @@ def sql(
     from deploy.ask import ask, print_json, print_table
 
     _quiet()
+    signal.signal(signal.SIGTERM, _ended)
     columns, rows = ask(_settings(), query, lambda step: _talk.print(step, style="dim"))
     if output is Format.JSON:
         print_json(columns, rows)
@@ -154,6 +189,7 @@ def _addresses(kafka: str | None, clickhouse: str | None) -> tuple[str, str]:
         raise Misuse(
             f"no stack runs in {str(settings.state)!r} and {' and '.join(missing)} not set: set what is missing"
         )
+    read_settings({"KAFKA_BOOTSTRAP_SERVERS": kafka, "CLICKHOUSE_URL": clickhouse})  # options are held to the same
     return kafka, clickhouse
 
 

@@ -1,6 +1,7 @@
 """Read access to the views for the other packages; writes nothing and knows no SQL of its own."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.httputil import get_pool_manager
 from clickhouse_connect.driver.query import QueryResult
 
 from ingest.errors import StoreError, StoreRefused, StoreUnreachable
@@ -15,6 +17,9 @@ from ingest.store.faults import translated
 
 CONNECT_TIMEOUT_S = 5
 RECEIVE_TIMEOUT_S = 300
+# The one thing that ClickHouse's own read-only mode lets through when the engine is not behind a server.
+_OUTFILE = re.compile(r"\bINTO\s+OUTFILE\b", re.IGNORECASE)
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Whatever the server's profile says. The second one: an index may not hide the delivery that FINAL should have found.
 _SETTINGS = {"async_insert": 0, "use_skip_indexes_if_final_exact_mode": 1}
@@ -40,6 +45,8 @@ def connect(url: str, receive_timeout_s: int = RECEIVE_TIMEOUT_S) -> Client:
                 username=parts.username,
                 password=parts.password or "",
                 database=parts.path.strip("/") or "default",
+                # What is on loopback is behind no proxy, whatever the environment says of others.
+                pool_mgr=get_pool_manager() if parts.hostname in _LOOPBACK else None,
                 compress=parts.hostname not in _LOOPBACK,  # on loopback, compressing costs more than sending
                 connect_timeout=CONNECT_TIMEOUT_S,
                 send_receive_timeout=receive_timeout_s,
@@ -60,20 +67,28 @@ def rows(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> l
     return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
 
-def table(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> tuple[list[str], list[Sequence[Any]]]:
-    """The result as column names and rows. A statement without a result, such as DDL, answers what it did."""
-    result = _result(client, sql, params)
+def table(
+    client: Client, sql: str, params: Mapping[str, Any] | None = None, *, read_only: bool = False
+) -> tuple[list[str], list[Sequence[Any]]]:
+    """The result as column names and rows. A statement without a result, such as DDL, answers what it did.
+
+    `read_only` is for statements that somebody typed: what would write, or reach a file or another host, is refused.
+    """
+    if read_only and _OUTFILE.search(_LITERAL.sub("", sql)):
+        raise StoreRefused("a question writes no file: use the output of this command")
+    result = _result(client, sql, params, read_only)
     columns = list(result.column_names)
     if not columns:  # an empty result of the embedded store has no header in Native; SHOW cannot be described
         with suppress(StoreRefused):
-            described = _result(client, f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", params)
+            described = _result(client, f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", params, read_only)
             columns = [str(row[0]) for row in described.result_rows]
     return columns, list(result.result_rows)
 
 
-def _result(client: Client, sql: str, params: Mapping[str, Any] | None) -> QueryResult:
+def _result(client: Client, sql: str, params: Mapping[str, Any] | None, read_only: bool = False) -> QueryResult:
     with translated("querying the store"):
-        return client.query(sql, parameters=dict(params) if params else None)
+        settings = {"readonly": 1} if read_only else None
+        return client.query(sql, parameters=dict(params) if params else None, settings=settings)
 
 
 def _parsed(url: str) -> tuple[Any, int]:

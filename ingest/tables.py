@@ -40,7 +40,7 @@ _DIMENSIONS = ("minute", "tenant", "campaign", "component", "provider", "model")
 
 COLUMNS: Mapping[View, tuple[str, ...]] = {
     View.EVENTS: (
-        *("tenant", "day", "stream", "source", "seq", "at", "type", "campaign", "agent", "agent_version"),
+        *("tenant", "day", "stream", "call_id", "source", "seq", "at", "type", "campaign", "agent", "agent_version"),
         *("env", "lead", "variants", "payload", "payload_hash", "log", "partition", "offset"),
     ),
     View.CALLS: (

@@ -43,6 +43,7 @@ class Source(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     campaign: str
+    made: int = 0  # calls that were made, whether or not anything of them has arrived
     calls: int
     turns: int
     outcomes: dict[str, int]
@@ -56,7 +57,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        return all(s.sent == s.stored and s.calls == s.complete for s in self.sources)
+        return self.calls == self.made and all(s.sent == s.stored and self.made == s.complete for s in self.sources)
 
 
 def stored_by_source(client: Client, campaign: str) -> dict[str, tuple[int, int, int]]:

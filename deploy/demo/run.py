@@ -3,10 +3,12 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -31,6 +33,7 @@ AGENT = "appointments"
 TENANT = "demo"
 _STALL_S = 60.0  # a killed worker's partitions are given away after its session of 6 s
 _POLL_S = 0.2
+_WATCH_S = 0.5
 # The objective that each fault must breach, and no other.
 _BREACHED = {
     FaultKind.SLOW_TTS: "tts_first_byte",
@@ -66,6 +69,24 @@ class _Tee:
             log.append(topic, key, value)
 
 
+class _Watch:
+    """Tells when a child has ended: of a worker, since another can go on; the others end the demo."""
+
+    def __init__(self, stack: Stack, provider: Child | None, say: Callable[[str], None]) -> None:
+        self._stack, self._provider, self._say = stack, provider, say
+        self._told = False
+
+    def check(self) -> None:
+        """Raises StackError with the child's last words."""
+        self._stack.check()
+        if self._provider is not None and not self._provider.alive:
+            raise StackError(f"{self._provider.ending}\nRun the demo again; what was stored is kept")
+        worker = self._stack.worker
+        if worker is not None and not worker.alive and not self._told:
+            self._told = True
+            self._say(f"{worker.ending}\nStart `turnlog worker` beside this to go on; waiting {_STALL_S:g} s")
+
+
 def run_demo(
     settings: Settings, order: Order, talk: Console, also: Log | None = None
 ) -> tuple[Result, tuple[Objective, ...]]:
@@ -83,7 +104,7 @@ def run_demo(
         task = progress.add_task("starting", total=None)
         parts = stack.enter_context(Stack(settings, lambda step: progress.update(task, description=step)))
         progress.update(task, description="starting the provider")
-        provider = stack.enter_context(_provider(settings, order))
+        provider, own_provider = stack.enter_context(_provider(settings, order))
         log = kafka_log(parts.addresses.kafka)
         stack.callback(log.close)
         client = connect(parts.addresses.clickhouse)
@@ -100,11 +121,15 @@ def run_demo(
             faults=plan_faults(order.seed, order.calls) if order.faults else {},
         )
         target: Log = log if also is None else _Tee(log, also)
-        summaries = asyncio.run(_calls(wanted, order, provider, target, lambda: progress.advance(task)))
+        watch = _Watch(parts, own_provider, lambda words: progress.console.print(words, markup=False, style="red"))
+        calls = _calls(wanted, order, provider, target, lambda: progress.advance(task))
+        summaries = asyncio.run(_while_alive(calls, watch))
+        watch.check()
         _delivered(log)
         sent = {SOURCE: sum(s.said.get(SOURCE, 0) for s in summaries)}
         progress.update(task, description="events stored", total=sent[SOURCE], completed=0)
-        found = _arrived(client, campaign, sent, parts, lambda stored: progress.update(task, completed=stored))
+        found = _arrived(client, campaign, sent, watch, lambda stored: progress.update(task, completed=stored))
+        found = msgspec.structs.replace(found, made=len(summaries))
     return Result(
         run=run,
         seed=order.seed,
@@ -135,14 +160,16 @@ def _delivered(log: DurableLog) -> None:
         )
 
 
-def _arrived(client: Client, campaign: str, sent: dict[str, int], stack: Stack, tell: Callable[[int], None]) -> Report:
+def _arrived(client: Client, campaign: str, sent: dict[str, int], watch: _Watch, tell: Callable[[int], None]) -> Report:
     """The report, once every source is complete; or as it stands when nothing has moved for a minute."""
     last, moved = -1, time.monotonic()
     while time.monotonic() - moved < _STALL_S:
+        watch.check()
         try:
             stored = stored_by_source(client, campaign)
         except StoreError as error:
-            raise StackError(f"the store went away while the demo waited for it: {error}") from error
+            watch.check()
+            raise StackError(f"the store does not answer any more: {error}") from error
         now = sum(events for _, _, events in stored.values())
         tell(now)
         whole = all(calls == complete for calls, complete, _ in stored.values())
@@ -151,10 +178,20 @@ def _arrived(client: Client, campaign: str, sent: dict[str, int], stack: Stack, 
         if now != last:
             last, moved = now, time.monotonic()
         time.sleep(_POLL_S)
-    found = report(client, campaign, sent, objectives())
-    if not found.complete and stack.worker is not None and not stack.worker.alive:
-        raise StackError(f"the worker ended:\n{stack.worker.last_lines()}")
-    return found
+    return report(client, campaign, sent, objectives())
+
+
+async def _while_alive(calls: Coroutine[Any, Any, list[CallSummary]], watch: _Watch) -> list[CallSummary]:
+    running = asyncio.ensure_future(calls)
+    try:
+        while not running.done():
+            await asyncio.wait({running}, timeout=_WATCH_S)
+            watch.check()
+    except StackError:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        raise
+    return running.result()
 
 
 def _injected(run: Run, summaries: list[CallSummary]) -> tuple[Injected, ...]:
@@ -165,10 +202,10 @@ def _injected(run: Run, summaries: list[CallSummary]) -> tuple[Injected, ...]:
 
 
 @contextmanager
-def _provider(settings: Settings, order: Order) -> Iterator[Provider]:
+def _provider(settings: Settings, order: Order) -> Iterator[tuple[Provider, Child | None]]:
     """Yours, or the simulated one in a process of its own: it would share our one interpreter lock otherwise."""
     if order.provider is not None:
-        yield Provider("own", order.provider, settings.model_key)
+        yield Provider("own", order.provider, settings.model_key), None
         return
     port = free_port()
     argv = [*OURS[:-1], "runtime.models.simulated", "--port", str(port), *(["--wait"] if order.real_time else [])]
@@ -176,7 +213,7 @@ def _provider(settings: Settings, order: Order) -> Iterator[Provider]:
     child.start()
     try:
         child.wait_ready(lambda: answers(port))
-        yield Provider("simulated", f"http://127.0.0.1:{port}/v1")
+        yield Provider("simulated", f"http://127.0.0.1:{port}/v1"), child
     finally:
         child.stop()
 

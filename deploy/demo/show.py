@@ -24,7 +24,9 @@ def show(result: Result, objectives: tuple[Objective, ...], console: Console) ->
 
 
 def _latency(report: Report) -> Table:
-    table = Table(title="Latency", title_justify="left", caption="components lie inside end to end", min_width=56)
+    table = Table(
+        title="Latency", title_justify="left", caption="P50, P90: the span at rank ⌊q(n-1)⌋, from 0", min_width=56
+    )
     table.add_column("component")
     for name in ("spans", "P50 ms", "P90 ms"):
         table.add_column(name, justify="right")
@@ -71,15 +73,15 @@ def _named(result: Result, objectives: tuple[Objective, ...]) -> RenderableType:
     for name in ("call", "turn", "what", "worst"):
         table.add_column(name, no_wrap=name == "call")
     for b in breaches:
-        worst = f"{b.worst:,.0f} ms" if b.objective != "agent_disappeared" else f"{b.times} times"
+        worst = f"{b.worst:,.0f} ms" if b.objective != "agent_disappeared" else f"{b.times} turn(s)"
         table.add_row(b.call_id, str(b.turn), summaries[b.objective], worst)
-    faults = f"{len(result.injected)} calls had a fault injected; {result.agreement}.\n"
+    faults = f"{len(result.injected)} call(s) had a fault injected; {result.agreement}.\n"
     return Group(table, Text(faults, style="" if result.as_injected else "red"))
 
 
 def _completeness(report: Report) -> Text:
     lines = [
-        f"{s.source}: {s.stored:,} of {s.sent:,} events stored, {s.complete:,} of {s.calls:,} calls complete"
+        f"{s.source}: {s.stored:,} of {s.sent:,} events stored, {s.complete:,} of {report.made:,} calls complete"
         for s in report.sources
     ]
     return Text("\n".join(lines), style="green" if report.complete else "red")

@@ -1,6 +1,7 @@
 """One child process: started, watched, stopped, its last words kept. Knows nothing of what it runs."""
 
 import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ STOP_TIMEOUT_S = 12.0
 _LAST_LINES = 12
 _POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what is on loopback is behind no proxy
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -31,8 +33,9 @@ def _die_with_parent() -> None:
 class Child:
     """A process whose output goes to `log`. Start it from the main thread: it ends when its starting thread does."""
 
-    def __init__(self, name: str, argv: Sequence[str], log: Path) -> None:
+    def __init__(self, name: str, argv: Sequence[str], log: Path, **environment: str) -> None:
         self.name, self._argv, self._log = name, list(argv), log
+        self._environment = environment  # for what `ps` may not show
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,10 +46,18 @@ class Child:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        code = (self._process.poll() if self._process else None) or 0
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return f"the {self.name} {how}; its log is {self._log}:\n{self.last_lines()}"
+
     def start(self) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own programs, no shell
                 self._argv,
+                env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -108,7 +119,7 @@ def answers(port: int) -> bool:
 def answers_http(url: str) -> bool:
     """Whether a GET of the loopback URL succeeds."""
     try:
-        with urllib.request.urlopen(url, timeout=2.0) as reply:  # noqa: S310  a URL of ours
+        with _direct.open(url, timeout=2.0) as reply:
             return bool(reply.status == HTTPStatus.OK)
     except (OSError, HTTPException):
         return False

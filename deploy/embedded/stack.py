@@ -1,5 +1,6 @@
 """Starts and stops the embedded stack in order, and says where it is. Whatever has an address already is used."""
 
+import contextlib
 import fcntl
 import importlib.util
 import os
@@ -56,13 +57,19 @@ class Stack:
             self._say("topics")
             create_topics(kafka, PARTITIONS)
             metrics = self._worker(kafka, clickhouse) if self._with_worker else ""
+            children = {child.name: child.pid for child in self._children if child.pid is not None}
+            self.addresses = Addresses(kafka, clickhouse, metrics, os.getpid(), children)
+            self._tell(self.addresses)
         except BaseException:
             self._stop()
             raise
-        children = {child.name: child.pid for child in self._children if child.pid is not None}
-        self.addresses = Addresses(kafka, clickhouse, metrics, os.getpid(), children)
-        self._file.write_bytes(msgspec.json.encode(self.addresses))
         return self
+
+    def check(self) -> None:
+        """Raises StackError when a part that nobody can start again has ended: the broker or the store."""
+        for child in self._children:
+            if child is not self.worker and not child.alive:
+                raise StackError(f"{child.ending}\nRun the command again; what was stored is kept")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,18 +99,20 @@ class Stack:
         port = free_port()
         self.worker = self._start(
             "worker",
-            [*OURS, "worker", "--kafka", kafka, "--clickhouse", clickhouse, "--metrics-port", str(port)],
+            [*OURS, "worker", "--metrics-port", str(port)],
+            KAFKA_BOOTSTRAP_SERVERS=kafka,
+            CLICKHOUSE_URL=clickhouse,
         )
         url = f"http://127.0.0.1:{port}/metrics"
         self.worker.wait_ready(lambda: answers_http(url))
         return url
 
-    def _start(self, name: str, argv: list[str]) -> Child:
+    def _start(self, name: str, argv: list[str], **environment: str) -> Child:
         self._say(f"starting the {name}")
         logs = self._settings.state / "logs"
         try:
             logs.mkdir(parents=True, exist_ok=True)
-            child = Child(name, argv, logs / f"{name}.log")
+            child = Child(name, argv, logs / f"{name}.log", **environment)
             child.start()
         except OSError as error:
             raise StackError(
@@ -118,6 +127,16 @@ class Stack:
     @property
     def _file(self) -> Path:
         return self._settings.state / "stack.json"
+
+    def _tell(self, addresses: Addresses) -> None:
+        """An address may hold a password, so the file is the user's own."""
+        try:
+            with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(addresses))
+        except OSError as error:
+            raise StackError(
+                f"cannot write {str(self._file)!r}: {error.strerror}; make room, or remove what is there"
+            ) from error
 
     def _hold(self, state: Path) -> None:
         """The kernel's lock ends with its holder, so what a killed stack left behind is simply taken over."""
@@ -140,11 +159,15 @@ class Stack:
                 f"the state folder {str(state)!r} is in use{who}: wait until it is done, "
                 "or set TURNLOG_STATE to another folder"
             ) from None
-        self._file.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.unlink()
 
     def _stop(self) -> None:
         """In reverse: the worker flushes into a store that is still there."""
-        self._file.unlink(missing_ok=True)
+        self._forget()
         for child in reversed(self._children):
             child.stop()
         self._children.clear()

@@ -1,7 +1,7 @@
 -- The public names. FINAL makes them right before any merge; filters apply after it, so the first delivery decides.
 -- A profile may let FINAL skip granules by an index without looking for other versions of a key: never in these.
 CREATE OR REPLACE VIEW events AS
-SELECT tenant, day, stream, source, seq, at, type, campaign, agent, agent_version, env, lead, variants, payload,
+SELECT tenant, day, stream, stream AS call_id, source, seq, at, type, campaign, agent, agent_version, env, lead, variants, payload,
        payload_hash, log, partition, offset
 FROM events_log FINAL
 SETTINGS use_skip_indexes_if_final_exact_mode = 1;

@@ -70,6 +70,11 @@ class _Session:
     busy: bool = False
 
 
+def _readonly_last(setting: tuple[str, str]) -> bool:
+    """Nothing can be set after it."""
+    return setting[0] == "readonly"
+
+
 class Engine:
     """The store in `folder`, which the caller holds. `run` may be called from several threads."""
 
@@ -127,7 +132,8 @@ class Engine:
 
     def _prepare(self, connection: Any, request: Request) -> None:
         connection.query(f"USE {_quoted(request.database, '`')}")
-        for name, value in (_BEGINNING | dict(request.settings)).items():
+        settings = _BEGINNING | dict(request.settings)
+        for name, value in sorted(settings.items(), key=_readonly_last):
             connection.query(f"SET {name} = {_quoted(value)}")
         if request.read_only:
             connection.query("SET readonly = 2")

@@ -47,6 +47,8 @@ def _recognise(path: Path) -> None:
     found = None
     with suppress(ValueError, AttributeError):
         found = json.loads(mark.read_text(encoding="utf-8")).get("format")
+    if found is None:
+        raise StoreUnusable(f"{str(mark)!r} is damaged: restore it, or name another folder")
     if found != FORMAT:
         raise StoreUnusable(
             f"{str(mark)!r} says format {found!r}, this version reads {FORMAT}: upgrade turnlog, or name another folder"

@@ -49,7 +49,8 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         try:
             self._consumer.subscribe(list(self._topics), listener=self)
             await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({consuming}, timeout=2 * RELEASE_TIMEOUT_S)
+            # Its release, and a moment for the batch in hand: with LEAVE_TIMEOUT_S, what the worker has to stop in.
+            await asyncio.wait({consuming}, timeout=RELEASE_TIMEOUT_S + 1)
             if consuming.done():
                 consuming.result()
             else:

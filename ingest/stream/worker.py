@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from runtime.emit import kafka_log
 from runtime.events import Topic
 
 GROUP = "turnlog-ingest"
+STOP_MAX_S = 10.0
 SESSION_TIMEOUT_MS = 6_000  # the least that Kafka grants by default; a dead worker's partitions wait that long
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
     meters = Meters()
     with contextlib.ExitStack() as stack:
         client = connect(settings.clickhouse)
@@ -85,6 +87,19 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         adapter = _adapter(settings, meters)
         ready()
         await adapter.run(intake_of, stop)
+
+
+def _stop(stop: asyncio.Event) -> None:
+    """Ask once; who asks again, or waits longer than a broker or a store that is away may cost, is obeyed at once."""
+    if stop.is_set():
+        _leave()
+    stop.set()
+    asyncio.get_running_loop().call_later(STOP_MAX_S, _leave)
+
+
+def _leave() -> None:
+    _log.warning("stopped without a last flush: what is not committed will be read again")
+    os._exit(1)
 
 
 def _adapter(settings: WorkerSettings, meters: Meters) -> Any:

@@ -221,8 +221,10 @@ class Store:
 
     def start(self) -> None:
         argv = [sys.executable, "-m", "ingest.store", "--path", str(self._folder), "--port", str(self._port)]
-        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: answers(self._port), "the store listens")
+        said = self._folder.with_suffix(".log")
+        with said.open("wb") as log:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log)
+        until(lambda: answers(self._port), "the store listens", lambda: said.read_text(errors="replace"))
 
     def kill(self) -> None:
         self._process.kill()

@@ -1,9 +1,12 @@
 """What goes wrong before a call: one error, which says what, where and what to do. No traceback."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +15,23 @@ import pytest
 from deploy.embedded import Stack, found_stack
 from deploy.errors import Misuse, StackHeld
 from deploy.settings import Settings, read_settings
-from tests.system.demo import turnlog
+from ingest.query import connect, rows
+from ingest.stream.worker import STOP_MAX_S
+from tests.system.demo import TURNLOG, environment, turnlog
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a stack that runs, with a worker: so the tables are there."""
+    state = tmp_path_factory.mktemp("stack")
+    with Stack(Settings(state), lambda _: None):
+        yield state
 
 
 def fails(told: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -96,3 +109,106 @@ def test_sql_that_is_none(tmp_path: Path) -> None:
 def test_misuse_of_the_command_line(tmp_path: Path) -> None:
     assert turnlog(tmp_path, "demo", "--calls", "none").returncode == 2
     assert turnlog(tmp_path, "sql").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE calls_log",
+        "SELECT 1; DROP TABLE calls_log",
+        "INSERT INTO calls_log (tenant) VALUES ('x')",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "SELECT 1 INTO /**/ OUTFILE '/tmp/never'",
+    ],
+)
+def test_a_question_changes_nothing_and_reaches_no_file(stack: Path, statement: str) -> None:
+    fails(turnlog(stack, "sql", statement), 1)
+    assert json.loads(turnlog(stack, "sql", "SELECT count() AS n FROM calls", "--format", "json").stdout) == [{"n": 0}]
+
+
+def test_what_no_json_can_say_is_null_and_loopback_knows_no_proxy(stack: Path) -> None:
+    nowhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
+    told = turnlog(stack, "sql", "SELECT nan AS n, 'ä:warning:' AS t, [1, inf] AS a", "--format", "json", **nowhere)
+    assert json.loads(told.stdout) == [{"n": None, "t": "ä:warning:", "a": [1.0, None]}], told.stderr
+
+
+def test_a_password_is_on_no_command_line_and_in_no_others_file(stack: Path) -> None:
+    """What `ps` shows of the worker; the store of the stack takes any password."""
+    inside = found_stack(Settings(stack))
+    assert inside is not None
+    url = inside.clickhouse.replace("http://", "http://user:sekret@")
+    with Stack(Settings(stack / "two", inside.kafka, url), lambda _: None) as second:
+        argv = Path(f"/proc/{second.addresses.children['worker']}/cmdline").read_bytes()
+        assert b"worker" in argv
+        assert b"sekret" not in argv
+        assert (stack / "two" / "stack.json").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("adapter", ["faust", "plain"])
+def test_a_worker_ends_when_it_is_told_to_though_its_broker_is_gone(stack: Path, tmp_path: Path, adapter: str) -> None:
+    inside = found_stack(Settings(stack))
+    assert inside is not None
+    with Stack(Settings(tmp_path, clickhouse=inside.clickhouse), lambda _: None, worker=False) as doomed:
+        arguments = [*TURNLOG, "worker", "--adapter", adapter, "--kafka", doomed.addresses.kafka]
+        with subprocess.Popen(
+            [*arguments, "--clickhouse", inside.clickhouse], stderr=subprocess.PIPE, text=True
+        ) as worker:
+            assert worker.stderr is not None
+            while "reads" not in worker.stderr.readline():
+                assert worker.poll() is None
+            os.kill(doomed.addresses.children["broker"], signal.SIGKILL)
+            worker.terminate()
+            try:
+                worker.communicate(timeout=STOP_MAX_S + 20)
+            finally:
+                worker.kill()
+
+
+def test_a_demo_whose_provider_dies_says_so(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*TURNLOG, "demo", "--real-time", "--calls", "2"], env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as demo:
+        pid = child_of(demo.pid, "runtime.models.simulated")
+        until_calls_run(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert "the provider was killed by signal 9" in err
+    assert "Traceback" not in err
+
+
+def test_a_demo_that_is_told_to_end_leaves_no_child_behind(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*TURNLOG, "demo", "--real-time", "--calls", "2"], env=environment(tmp_path), stderr=subprocess.DEVNULL
+    ) as demo:
+        child_of(demo.pid, "runtime.models.simulated")
+        inside = found_stack(Settings(tmp_path))
+        assert inside is not None
+        demo.terminate()
+        demo.wait(60)
+    assert demo.returncode == 130
+    assert [pid for pid in inside.children.values() if Path(f"/proc/{pid}").exists()] == []
+
+
+def until_calls_run(state: Path) -> None:
+    inside = found_stack(Settings(state))
+    assert inside is not None
+    client = connect(inside.clickhouse)
+    deadline = time.monotonic() + 60
+    while not rows(client, "SELECT count() AS n FROM events_log")[0]["n"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    client.close()
+
+
+def child_of(parent: int, words: str) -> int:
+    """The pid of the child whose command line has these words, once there is one. Linux only, as `/proc` is."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                mine = f"\nPPid:\t{parent}\n" in (process / "status").read_text()
+                if mine and words in (process / "cmdline").read_text().replace("\0", " "):
+                    return int(process.name)
+        time.sleep(0.05)
+    raise AssertionError(f"no child {words!r} in 60 s")

@@ -50,10 +50,12 @@ def test_a_file_or_a_place_below_one_is_no_folder(tmp_path):
             pass
 
 
-@pytest.mark.parametrize("mark", ['{"format": 99}', "[]", "nonsense"])
-def test_a_store_of_another_format_asks_for_an_upgrade(tmp_path, mark):
+@pytest.mark.parametrize(
+    ("mark", "remedy"), [('{"format": 99}', "upgrade"), ("[]", "damaged"), ("nonsense", "damaged"), ("", "damaged")]
+)
+def test_a_mark_of_another_format_or_of_none_says_what_to_do(tmp_path, mark, remedy):
     (tmp_path / MARK).write_text(mark)
-    with pytest.raises(StoreUnusable, match="upgrade"), held(tmp_path):
+    with pytest.raises(StoreUnusable, match=remedy), held(tmp_path):
         pass
 
 
