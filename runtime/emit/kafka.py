@@ -4,13 +4,14 @@
 into a bounded queue, and one thread of ours hands it on.
 """
 
+import contextlib
 import logging
 import queue
 import threading
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from runtime.emit.errors import LogUnreachable
 from runtime.events import Topic
@@ -19,6 +20,7 @@ QUEUE_RECORDS_MAX = 20_000  # waiting for us or for the broker: kafka-python's o
 _LINGER_MS = 5
 _BATCH_BYTES = 131_072
 _BLOCK_MS = 10_000
+_END_S = 1.0
 _OPTIONS = {
     "client_id": "turnlog-emit",
     "enable_idempotence": True,
@@ -40,14 +42,15 @@ class KafkaLog:
     """
 
     def __init__(self, servers: str, queue_records_max: int = QUEUE_RECORDS_MAX, **options: Any) -> None:
+        self._options = {**_OPTIONS, "bootstrap_servers": servers.split(","), **options}
         try:
-            self._producer = KafkaProducer(bootstrap_servers=servers.split(","), **{**_OPTIONS, **options})
+            self._producer = KafkaProducer(**self._options)
         except KafkaError as error:
             raise LogUnreachable(servers, type(error).__name__) from error
         self._queue: queue.Queue[tuple[Topic, str, bytes] | None] = queue.Queue()
         self._records_max = queue_records_max
         self._settled = threading.Condition()  # guards the counts; told of every record that is done
-        self._closed = False
+        self._closed = self._spoiled = False
         self.taken = self.delivered = self.dropped = self.failed = 0
         self._thread = threading.Thread(target=self._pump, name="turnlog-emit", daemon=True)
         self._thread.start()
@@ -77,13 +80,7 @@ class KafkaLog:
             if self._closed:
                 return undelivered
             self._closed = True
-        if undelivered > self.failed:
-            # Its close() waits for every batch first, and leaves its threads and sockets behind when that fails.
-            self._producer._sender.force_close()
-        try:
-            self._producer.close(timeout=1)
-        except KafkaError as error:
-            _log.warning("the producer did not close (%s); %d records are lost", type(error).__name__, undelivered)
+        self._end(self._producer)
         self._queue.put(None)
         self._thread.join(1.0)  # if it hangs in the producer, it ends with the process
         return undelivered
@@ -92,17 +89,39 @@ class KafkaLog:
         while (record := self._queue.get()) is not None:
             topic, key, value = record
             try:
+                if self._spoiled and not self._closed:
+                    self._renew()
                 future = self._producer.send(str(topic), value=value, key=key.encode())
             except (KafkaError, AssertionError, ValueError) as error:  # ValueError: a key that is no text
                 self._refused(error)
             else:
                 future.add_callback(self._acknowledged)
-                future.add_errback(self._refused)
+                future.add_errback(self._failed)
+
+    def _renew(self) -> None:
+        """Take another producer. One whose broker forgot it (wiped, or after long silence) refuses all that follows."""
+        self._end(self._producer)
+        self._producer = KafkaProducer(**self._options)
+        self._spoiled = False
+
+    @staticmethod
+    def _end(producer: KafkaProducer) -> None:
+        try:
+            producer.flush(timeout=_END_S)
+        except KafkaError:
+            # Its close() waits for every batch, and leaves its threads and sockets behind when that fails.
+            producer._sender.force_close()
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=_END_S)
 
     def _acknowledged(self, _: Any) -> None:
         with self._settled:
             self.delivered += 1
             self._settled.notify_all()
+
+    def _failed(self, error: BaseException) -> None:
+        self._spoiled |= not isinstance(error, MessageSizeTooLargeError)  # which is that record's own fault
+        self._refused(error)
 
     def _refused(self, error: BaseException) -> None:
         with self._settled:
