@@ -170,8 +170,8 @@ class Tables:
 def _raw_tables(
     items: Sequence[Item], firsts: Sequence[int], repeated: frozenset[int], place: Place
 ) -> list[tuple[Log, pa.Table]]:
-    """What JSON can say and a column cannot hold (a number beyond 64 bits, bytes that are no text in a field that we
-    do not know) is the row's fault as much as what the store finds.
+    """What a record can say and a column cannot hold is the row's fault as much as what the store finds: bytes that are
+    no text, in a field that we do not know.
     """
     try:
         return raw_tables(items, firsts, repeated, place.log, place.partition)

@@ -32,6 +32,7 @@ Words = Annotated[str, Meta(max_length=WORDS_CHARS_MAX)]
 Seq = Annotated[int, Meta(ge=0, le=_U32)]
 Small = Annotated[int, Meta(ge=0, le=_U16)]
 Micros = Annotated[int, Meta(ge=0, le=_U32)]  # a duration: up to 71 minutes
+Signed = Annotated[int, Meta(ge=-_U32, le=_U32)]  # a difference of durations
 Moment = Annotated[int, Meta(ge=0, le=_I64)]  # µs since 1970-01-01 UTC
 
 
@@ -81,7 +82,7 @@ class TurnEnded(Event, frozen=True, kw_only=True, gc=False):
     turn: Small
     outcome: Outcome
     latency_us: Micros | None = None
-    unattributed_us: int | None = None
+    unattributed_us: Signed | None = None
 
 
 class SpanEnded(Event, frozen=True, kw_only=True, gc=False):
