@@ -186,7 +186,8 @@ def poison(now_us):
         ("clock", _with(good, at=0)),
         ("clock", _with(good, stream=ev.new_call_id(0))),
         ("invalid", _with(good, turn="one")),
-        ("refused_by_store", turn.replace(b'"unattributed_us":1', b'"unattributed_us":%d' % 2**70)),
+        ("invalid", turn.replace(b'"unattributed_us":1', b'"unattributed_us":%d' % 2**70)),
+        ("refused_by_store", turn[:-1] + b',"of_a_newer_writer":"\xff"}'),
         ("refused_by_store", good[:-1] + b',"of_a_newer_writer":"\xff"}'),
     ]
 
