@@ -20,7 +20,7 @@ from ingest.store.writer import Writer
 from ingest.tables import Log
 from runtime.events import Reason
 
-# Parameters travel in the request line.
+# A statement stays far below what ClickHouse parses, and its parameters below what a request may hold.
 STREAMS_PER_QUERY_MAX = 500
 _EPOCH_DAY = date(1970, 1, 1)
 

@@ -118,7 +118,9 @@ def test_misuse_of_the_command_line(tmp_path: Path) -> None:
         "SELECT 1; DROP TABLE calls_log",
         "INSERT INTO calls_log (tenant) VALUES ('x')",
         "SELECT * FROM file('/etc/passwd', 'LineAsString')",
-        "SELECT 1 INTO /**/ OUTFILE '/tmp/never'",
+        "SELECT 1 INTO/**/OUTFILE 'never'",
+        """SELECT 1 AS "'" INTO OUTFILE 'never'""",
+        "SELECT 1 # '\\n INTO OUTFILE 'never'",
     ],
 )
 def test_a_question_changes_nothing_and_reaches_no_file(stack: Path, statement: str) -> None:
