@@ -18,7 +18,7 @@ from deploy.demo.run import Order, run_demo
 from deploy.embedded import Stack
 from deploy.settings import Settings
 from ingest.query import connect, rows
-from runtime.emit import MemoryLog, kafka_log
+from runtime.emit import Brokers, MemoryLog, kafka_log
 from runtime.events import Topic, new_call_id
 
 CALLS = 40
@@ -51,7 +51,7 @@ def measure(calls: int = CALLS, times: int = TIMES) -> tuple[Memory, Memory, Mem
 
 def _worker(state: Path, records: Sequence[tuple[str, bytes]], times: int, case: str) -> Memory:
     with Stack(Settings(state), lambda _: None) as stack:
-        log = kafka_log(stack.addresses.kafka)
+        log = kafka_log(Brokers(stack.addresses.kafka))
         calls = 0
         for i in range(times):
             fresh = {key: new_call_id(time.time_ns() // 1000) for key, _ in records}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.errors import Misuse
+from runtime.emit import Brokers
 
 _WHERE = "KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL"
 
@@ -16,7 +17,7 @@ class Settings:
     """
 
     state: Path
-    kafka: str | None = None
+    kafka: Brokers | None = None
     clickhouse: str | None = None
     model_key: str = field(default="none", repr=False)
 
@@ -31,7 +32,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         faults.append("CLICKHOUSE_URL must look like http://127.0.0.1:8123")
     if faults:
         raise Misuse("; ".join(faults))
-    return Settings(_state(environment), kafka, clickhouse, environment.get("TURNLOG_MODEL_KEY") or "none")
+    return Settings(
+        _state(environment),
+        Brokers(kafka) if kafka else None,
+        clickhouse,
+        environment.get("TURNLOG_MODEL_KEY") or "none",
+    )
 
 
 def _is_address(server: str) -> bool:

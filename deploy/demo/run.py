@@ -22,7 +22,7 @@ from deploy.errors import DeployError, StackError
 from deploy.settings import Settings
 from ingest.errors import StoreError
 from ingest.query import Client, connect
-from runtime.emit import DurableLog, Log, kafka_log
+from runtime.emit import Brokers, DurableLog, Log, kafka_log
 from runtime.events import Topic
 from runtime.graph import library
 from runtime.models import Provider, preload
@@ -105,7 +105,7 @@ def run_demo(
         parts = stack.enter_context(Stack(settings, lambda step: progress.update(task, description=step)))
         progress.update(task, description="starting the provider")
         provider, own_provider = stack.enter_context(_provider(settings, order))
-        log = kafka_log(parts.addresses.kafka)
+        log = kafka_log(settings.kafka or Brokers(parts.addresses.kafka))
         stack.callback(log.close)
         client = connect(parts.addresses.clickhouse)
         stack.callback(client.close)

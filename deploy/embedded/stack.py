@@ -17,6 +17,7 @@ from deploy.embedded.child import Child, answers, answers_http, free_port
 from deploy.errors import PartMissing, StackError, StackHeld
 from deploy.settings import Settings
 from ingest.stream.logs import create_topics
+from runtime.emit import Brokers
 from runtime.events import Topic
 
 # Fixed for the life of a topic.
@@ -52,13 +53,13 @@ class Stack:
         state = self._settings.state
         self._hold(state)
         try:
-            kafka = self._settings.kafka or self._broker(state)
+            brokers = self._settings.kafka or self._broker(state)
             clickhouse = self._settings.clickhouse or self._store(state)
             self._say("topics")
-            create_topics(kafka, PARTITIONS)
-            metrics = self._worker(kafka, clickhouse) if self._with_worker else ""
+            create_topics(brokers, PARTITIONS)
+            metrics = self._worker(brokers, clickhouse) if self._with_worker else ""
             children = {child.name: child.pid for child in self._children if child.pid is not None}
-            self.addresses = Addresses(kafka, clickhouse, metrics, os.getpid(), children)
+            self.addresses = Addresses(brokers.servers, clickhouse, metrics, os.getpid(), children)
             self._tell(self.addresses)
         except BaseException:
             self._stop()
@@ -78,14 +79,14 @@ class Stack:
 
     # ── parts ──
 
-    def _broker(self, state: Path) -> str:
+    def _broker(self, state: Path) -> Brokers:
         port = free_port()
         url = f"tcp://127.0.0.1:{port}"
         # Its defaults listen on every interface.
         argv = [_broker_binary(state), "broker", "--listener-url", url, "--advertised-listener-url", url]
         child = self._start("broker", [*argv, "--storage-engine", "memory://turnlog/"])
         child.wait_ready(lambda: answers(port))
-        return f"127.0.0.1:{port}"
+        return Brokers(f"127.0.0.1:{port}")
 
     def _store(self, state: Path) -> str:
         require("chdb", "the embedded store")
@@ -95,12 +96,12 @@ class Stack:
         child.wait_ready(lambda: answers_http(f"{url}/ping"))
         return url
 
-    def _worker(self, kafka: str, clickhouse: str) -> str:
+    def _worker(self, brokers: Brokers, clickhouse: str) -> str:
         port = free_port()
         self.worker = self._start(
             "worker",
             [*OURS, "worker", "--metrics-port", str(port)],
-            KAFKA_BOOTSTRAP_SERVERS=kafka,
+            KAFKA_BOOTSTRAP_SERVERS=brokers.servers,
             CLICKHOUSE_URL=clickhouse,
         )
         url = f"http://127.0.0.1:{port}/metrics"

@@ -14,6 +14,7 @@ from ingest.stream.faust_batch import BatchApp, BatchSchema
 from ingest.stream.intake import Intake, Spot
 from ingest.stream.meters import Meters
 from ingest.stream.plain import FETCH_BYTES, left, records_of
+from runtime.emit import Brokers
 
 _COMMIT_EVERY_S = 0.5
 _TICK_S = 0.1
@@ -29,7 +30,7 @@ class FaustAdapter:
     """Reads `topics` in group `group` and feeds an intake until `stop` is set."""
 
     def __init__(
-        self, servers: str, group: str, topics: Sequence[str], meters: Meters, session_timeout_ms: int
+        self, brokers: Brokers, group: str, topics: Sequence[str], meters: Meters, session_timeout_ms: int
     ) -> None:
         self._meters = meters
         self._intake: Intake | None = None
@@ -37,7 +38,7 @@ class FaustAdapter:
         self._failed: asyncio.Future[None] | None = None
         self.app = app = BatchApp(
             group,
-            broker=[URL(f"kafka://{server}") for server in servers.split(",")],
+            broker=[URL(f"kafka://{server}") for server in brokers.addresses],
             broker_session_timeout=session_timeout_ms / 1000,
             broker_rebalance_timeout=session_timeout_ms / 1000,
             broker_heartbeat_interval=session_timeout_ms / 3000,

@@ -7,6 +7,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from ingest.errors import IngestError
+from runtime.emit import Brokers
 
 # The broker's time of arrival, so that every reader judges a late record alike. One that ignores it costs only that.
 _CONFIGS = {"message.timestamp.type": "LogAppendTime"}
@@ -22,14 +23,14 @@ class TopicMissing(IngestError):
     """The broker answers, and has no such topic or no id for it."""
 
 
-def _admin(servers: str) -> KafkaAdminClient:
+def _admin(brokers: Brokers) -> KafkaAdminClient:
     try:
         return KafkaAdminClient(
-            bootstrap_servers=servers.split(","), client_id="turnlog-admin", bootstrap_timeout_ms=_TIMEOUT_MS
+            bootstrap_servers=brokers.addresses, client_id="turnlog-admin", bootstrap_timeout_ms=_TIMEOUT_MS
         )
     except KafkaError as error:
         raise BrokerUnreachable(
-            f"no Kafka broker answers at {servers!r} ({type(error).__name__}): "
+            f"no Kafka broker answers at {brokers.servers!r} ({type(error).__name__}): "
             "start one, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
         ) from error
 
@@ -37,9 +38,9 @@ def _admin(servers: str) -> KafkaAdminClient:
 class LogIds:
     """Topic ids (KIP-516), which a wiped or recreated topic does not share, over one connection: about 1 ms each."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, brokers: Brokers) -> None:
         """Raises BrokerUnreachable."""
-        self._admin = _admin(servers)
+        self._admin = _admin(brokers)
         self._lock = threading.Lock()  # a cancelled caller leaves its thread running beside the next one
 
     def __call__(self, topic: str) -> str:
@@ -61,9 +62,9 @@ class LogIds:
         self._admin.close()
 
 
-def create_topics(servers: str, partitions: Mapping[str, int]) -> list[str]:
+def create_topics(brokers: Brokers, partitions: Mapping[str, int]) -> list[str]:
     """Create those topics that do not exist. Returns their names. Blocks. Raises BrokerUnreachable."""
-    admin = _admin(servers)
+    admin = _admin(brokers)
     created = []
     try:
         there = set(admin.list_topics())

@@ -13,6 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaErro
 from ingest.projection import Record
 from ingest.stream.intake import RELEASE_TIMEOUT_S, Intake, Spot
 from ingest.stream.meters import Meters
+from runtime.emit import Brokers
 
 FETCH_BYTES = 4 * 2**20
 _POLL_MS = 100
@@ -25,12 +26,12 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     """Reads `topics` in group `group` and feeds an intake until `stop` is set."""
 
     def __init__(
-        self, servers: str, group: str, topics: Sequence[str], meters: Meters, session_timeout_ms: int
+        self, brokers: Brokers, group: str, topics: Sequence[str], meters: Meters, session_timeout_ms: int
     ) -> None:
         self._topics, self._meters = topics, meters
         self._intake: Intake | None = None
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=servers,
+            bootstrap_servers=brokers.addresses,
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

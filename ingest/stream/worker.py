@@ -21,7 +21,7 @@ from ingest.stream.intake import Intake
 from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import LogIds
 from ingest.stream.meters import Meters
-from runtime.emit import kafka_log
+from runtime.emit import Brokers, kafka_log
 from runtime.events import Topic
 
 GROUP = "turnlog-ingest"
@@ -38,7 +38,7 @@ class PortTaken(IngestError):
 class WorkerSettings:
     """What a worker needs to know; read once, at the edge."""
 
-    kafka: str
+    kafka: Brokers
     clickhouse: str
     metrics_port: int | None = None  # on loopback; None exposes nothing
     adapter: Literal["faust", "plain"] = "faust"

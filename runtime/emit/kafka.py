@@ -13,6 +13,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
+from runtime.emit.brokers import Brokers
 from runtime.emit.errors import LogUnreachable
 from runtime.events import Topic
 
@@ -35,18 +36,18 @@ _log = logging.getLogger(__name__)
 
 
 class KafkaLog:
-    """Appends to the brokers at `servers` ("host:port,host:port").
+    """Appends to the log on these brokers.
 
     Raises LogUnreachable when none answers at the start. Later failures are counted in `dropped` (the queue was
     full) and `failed` (the brokers did not take it), never raised into a call.
     """
 
-    def __init__(self, servers: str, queue_records_max: int = QUEUE_RECORDS_MAX, **options: Any) -> None:
-        self._options = {**_OPTIONS, "bootstrap_servers": servers.split(","), **options}
+    def __init__(self, brokers: Brokers, queue_records_max: int = QUEUE_RECORDS_MAX, **options: Any) -> None:
+        self._options = {**_OPTIONS, "bootstrap_servers": brokers.addresses, **options}
         try:
             self._producer = KafkaProducer(**self._options)
         except KafkaError as error:
-            raise LogUnreachable(servers, type(error).__name__) from error
+            raise LogUnreachable(brokers.servers, type(error).__name__) from error
         self._queue: queue.Queue[tuple[Topic, str, bytes] | None] = queue.Queue()
         self._records_max = queue_records_max
         self._settled = threading.Condition()  # guards the counts; told of every record that is done

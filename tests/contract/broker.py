@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.embedded.child import answers, free_port
 from ingest.stream.logs import create_topics
 from ingest.stream.worker import GROUP
+from runtime.emit import Brokers
 from runtime.events import Topic
 
 PARTITIONS = {Topic.CALLS: 4, Topic.CONTENT: 4, Topic.DEAD_LETTERS: 1, Topic.DEAD_CONTENT: 1}
@@ -31,11 +32,12 @@ _WORKER = """
 import logging, sys
 from ingest.partition import Limits
 from ingest.stream.worker import WorkerSettings, run_worker
+from runtime.emit import Brokers
 kafka, clickhouse, adapter, port, epoch, flush = sys.argv[1:]
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 logging.getLogger("kafka").setLevel(logging.WARNING)
 limits = Limits(epoch_records=int(epoch), flush_records_max=int(flush))
-run_worker(WorkerSettings(kafka, clickhouse, int(port), adapter, limits=limits, session_timeout_ms=2_000))
+run_worker(WorkerSettings(Brokers(kafka), clickhouse, int(port), adapter, limits=limits, session_timeout_ms=2_000))
 """
 
 
@@ -64,6 +66,7 @@ class Broker:
     def __init__(self, binary: Path) -> None:
         self._binary, self.port = binary, free_port()
         self.servers = f"127.0.0.1:{self.port}"
+        self.address = Brokers(self.servers)
         self.ends: dict[int, int] = {}  # the next offset of each partition of calls, as `produce` was told
 
     def __enter__(self) -> Self:
@@ -86,7 +89,7 @@ class Broker:
             stderr=subprocess.DEVNULL,
         )
         until(lambda: answers(self.port), "the broker listens")
-        create_topics(self.servers, PARTITIONS)
+        create_topics(self.address, PARTITIONS)
 
     def kill(self) -> None:
         self._process.kill()

@@ -10,7 +10,7 @@ from collections import defaultdict
 import pytest
 
 from deploy.embedded.child import free_port
-from runtime.emit import LogUnreachable, MemoryLog
+from runtime.emit import Brokers, LogUnreachable, MemoryLog
 from runtime.emit.kafka import KafkaLog
 from runtime.events import Topic
 from tests.contract.broker import Broker, by_key, require_broker, until
@@ -47,7 +47,7 @@ class OnBroker:
         self._broker = broker
 
     def open(self, records_max=1_000):
-        return KafkaLog(self._broker.servers, queue_records_max=records_max)
+        return KafkaLog(self._broker.address, queue_records_max=records_max)
 
     def read(self, topic, least=1):
         return [(r.key.decode(), r.value) for r in self._broker.records(topic, least)]
@@ -148,7 +148,7 @@ def test_what_is_appended_after_closing_is_dropped_and_counted(broker):
 
 def test_a_full_hand_over_drops_and_counts_and_blocks_nobody():
     with Broker(require_broker()) as dying:
-        log = KafkaLog(dying.servers, queue_records_max=10)
+        log = KafkaLog(dying.address, queue_records_max=10)
         dying.kill()
         for _ in range(200):
             log.append(Topic.CALLS, "call-1", b"x" * 10_000)
@@ -158,7 +158,7 @@ def test_a_full_hand_over_drops_and_counts_and_blocks_nobody():
 
 def test_a_broker_that_dies_under_way_leaves_a_count_and_no_error():
     with Broker(require_broker()) as dying:
-        log = KafkaLog(dying.servers)
+        log = KafkaLog(dying.address)
         log.append(Topic.CALLS, "call-1", b"before")
         assert log.flush() == 0
         dying.kill()
@@ -171,7 +171,7 @@ def test_a_broker_that_dies_under_way_leaves_a_count_and_no_error():
 
 def test_a_broker_that_returns_is_written_to_again_and_every_record_is_accounted_for():
     with Broker(require_broker()) as dying:
-        log = KafkaLog(dying.servers)
+        log = KafkaLog(dying.address)
         log.append(Topic.CALLS, "call-1", b"before")
         assert log.flush() == 0
         dying.wipe()  # it forgets its producers, too, and so refuses what was numbered for the one before
@@ -189,16 +189,16 @@ def test_a_broker_that_returns_is_written_to_again_and_every_record_is_accounted
 def test_nobody_at_the_address_is_one_error_with_the_address_and_the_remedy():
     servers = f"127.0.0.1:{free_port()}"
     with pytest.raises(LogUnreachable, match=rf"{servers}.*KAFKA_BOOTSTRAP_SERVERS") as refused:
-        KafkaLog(servers, bootstrap_timeout_ms=300)
+        KafkaLog(Brokers(servers), bootstrap_timeout_ms=300)
     assert "\n" not in str(refused.value)
 
 
 def test_nobody_at_the_address_leaves_no_traceback_on_the_terminal():
     script = f"""
-from runtime.emit import LogUnreachable
+from runtime.emit import Brokers, LogUnreachable
 from runtime.emit.kafka import KafkaLog
 try:
-    KafkaLog("127.0.0.1:{free_port()}", bootstrap_timeout_ms=300)
+    KafkaLog(Brokers("127.0.0.1:{free_port()}"), bootstrap_timeout_ms=300)
 except LogUnreachable:
     print("unreachable")
 """

@@ -17,6 +17,7 @@ from deploy.errors import Misuse, StackHeld
 from deploy.settings import Settings, read_settings
 from ingest.query import connect, rows
 from ingest.stream.worker import STOP_MAX_S
+from runtime.emit import Brokers
 from tests.system.demo import TURNLOG, environment, turnlog
 
 
@@ -139,7 +140,7 @@ def test_a_password_is_on_no_command_line_and_in_no_others_file(stack: Path) -> 
     inside = found_stack(Settings(stack))
     assert inside is not None
     url = inside.clickhouse.replace("http://", "http://user:sekret@")
-    with Stack(Settings(stack / "two", inside.kafka, url), lambda _: None) as second:
+    with Stack(Settings(stack / "two", Brokers(inside.kafka), url), lambda _: None) as second:
         argv = Path(f"/proc/{second.addresses.children['worker']}/cmdline").read_bytes()
         assert b"worker" in argv
         assert b"sekret" not in argv

@@ -1,0 +1,49 @@
+"""`turnlog demo`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.commands.terminal import end_in_order, quiet, settings, talk
+
+
+def demo(
+    calls: Annotated[int, typer.Option(min=1, max=10_000, help="How many calls to simulate.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Governs behaviour and latencies; ids are always fresh.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=200, help="Calls at a time.")] = 8,
+    faults: Annotated[bool, typer.Option(help="Bend the world of some calls: a slow voice, a gap, silence.")] = True,
+    real_time: Annotated[bool, typer.Option("--real-time", help="Take the time that the calls take.")] = False,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="Base URL of an OpenAI-compatible provider; its key is TURNLOG_MODEL_KEY. Implies --real-time."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Run simulated calls through broker, worker and store, and print what was measured."""
+    from deploy.demo.run import Order, run_demo
+    from deploy.demo.show import show
+
+    quiet()
+    end_in_order()
+    order = Order(
+        calls=calls, seed=seed, concurrency=concurrency, faults=faults, real_time=real_time, provider=provider
+    )
+    result, objectives = run_demo(settings(), order, talk)
+    if as_json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
+    else:
+        show(result, objectives, Console(highlight=False))
+    failed = result.report.dispositions.get(result.failed_as, 0)
+    if failed:
+        talk.print(f"turnlog: {failed} calls ended as {result.failed_as!r}: see their error spans", style="red")
+    if not result.report.complete:
+        logs = settings().state / "logs"
+        talk.print(f"turnlog: not all events arrived, so the figures are partial: see {logs}", style="red")
+    if failed or not (result.report.complete and result.as_injected):
+        raise typer.Exit(1)

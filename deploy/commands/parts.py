@@ -1,0 +1,62 @@
+"""`turnlog worker` and `turnlog store`: one part of the stack, by itself."""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.commands.terminal import settings, talk
+from deploy.errors import Misuse
+from deploy.settings import read_settings
+
+
+class Adapter(StrEnum):
+    FAUST = "faust"
+    PLAIN = "plain"
+
+
+def worker(
+    kafka: Annotated[str | None, typer.Option(help="Brokers; else KAFKA_BOOTSTRAP_SERVERS, else the stack.")] = None,
+    clickhouse: Annotated[str | None, typer.Option(help="Store; else CLICKHOUSE_URL, else the stack.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Loopback port for /metrics.")] = None,
+    adapter: Annotated[Adapter, typer.Option(help="What reads the log.")] = Adapter.FAUST,
+) -> None:
+    """Fold the log into the store until stopped."""
+    from ingest.stream.worker import WorkerSettings, run_worker
+    from runtime.emit import Brokers
+
+    kafka, clickhouse = _addresses(kafka, clickhouse)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for ours in ("ingest", "runtime"):
+        logging.getLogger(ours).setLevel(logging.INFO)
+    wanted = WorkerSettings(Brokers(kafka), clickhouse, metrics_port=metrics_port, adapter=adapter.value)
+    run_worker(wanted, lambda: talk.print(f"worker reads {kafka} into the store ({adapter})", markup=False))
+
+
+def store(
+    path: Annotated[Path | None, typer.Option(help="The store's folder; else the one in the state folder.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8123,
+) -> None:
+    """Serve the embedded store on loopback, as ClickHouse over HTTP, until stopped."""
+    from deploy.embedded.stack import require
+    from ingest.store.server import serve
+
+    require("chdb", "the embedded store")
+    folder = path or settings().state / "store"
+    serve(folder, "127.0.0.1", port, lambda url: talk.print(f"store at {url} ({folder})", markup=False))
+
+
+def _addresses(kafka: str | None, clickhouse: str | None) -> tuple[str, str]:
+    from deploy.embedded import found_stack
+
+    ours = settings()
+    stack = found_stack(ours)
+    kafka = kafka or (ours.kafka.servers if ours.kafka else None) or (stack.kafka if stack else None)
+    clickhouse = clickhouse or ours.clickhouse or (stack.clickhouse if stack else None)
+    if kafka is None or clickhouse is None:
+        missing = [n for n, v in (("KAFKA_BOOTSTRAP_SERVERS", kafka), ("CLICKHOUSE_URL", clickhouse)) if v is None]
+        raise Misuse(f"no stack runs in {str(ours.state)!r} and {' and '.join(missing)} not set: set what is missing")
+    read_settings({"KAFKA_BOOTSTRAP_SERVERS": kafka, "CLICKHOUSE_URL": clickhouse})  # options are held to the same
+    return kafka, clickhouse

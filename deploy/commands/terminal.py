@@ -1,0 +1,31 @@
+"""What all commands share at their edge: the settings, who is talked to, how a signal ends them. Runs nothing."""
+
+import logging
+import os
+import signal
+
+from rich.console import Console
+
+from deploy.settings import Settings, read_settings
+
+talk = Console(stderr=True, highlight=False)  # data goes to stdout, talk to stderr
+
+
+def settings() -> Settings:
+    """The process's settings. Raises Misuse with every fault at once."""
+    return read_settings(os.environ)
+
+
+def quiet() -> None:
+    """Libraries talk to their own logs; a person at the terminal is told by us."""
+    logging.basicConfig(level=logging.CRITICAL)
+
+
+def end_in_order() -> None:
+    """SIGTERM is as good as Ctrl-C: what was started is stopped in order."""
+    signal.signal(signal.SIGTERM, _ended)
+
+
+def _ended(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
