@@ -7,19 +7,24 @@ from pathlib import Path
 from deploy.errors import Misuse
 from runtime.emit import Brokers
 
+_OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the conventions' own switch
 _WHERE = "KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones. `model_key` is for a
-    provider of yours and nobody else; it is in no message.
+    provider of yours and nobody else; it is in no message. `otlp`: spans also go where OpenTelemetry's own variables
+    say; `otlp_content`: with what was said.
     """
 
     state: Path
     kafka: Brokers | None = None
     clickhouse: str | None = None
     model_key: str = field(default="none", repr=False)
+    otlp: bool = False
+    otlp_content: bool = False
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -37,6 +42,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         Brokers(kafka) if kafka else None,
         clickhouse,
         environment.get("TURNLOG_MODEL_KEY") or "none",
+        otlp=any(map(environment.get, _OTLP)) and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp",
+        otlp_content=environment.get(_CONTENT, "").lower() == "true",
     )
 
 

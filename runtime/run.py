@@ -20,6 +20,8 @@ from runtime.tracing import Tracing
 from runtime.voice import Caller, Clock, RealClock, VirtualClock
 from runtime.voice.simulated import SimulatedEars, SimulatedVoice
 
+__all__ = ["CONCURRENCY_MAX", "SOURCE", "CallSummary", "Ports", "Run", "run_call", "run_calls", "world"]
+
 SOURCE = "runtime"
 CONCURRENCY_MAX = 256
 
@@ -109,7 +111,7 @@ async def run_call(
         clock=clock,
         caller=caller or ScriptedCaller.of(run.seed, number),
         account=Account(recorder),
-        trace=ports.tracing.of_call(call_id, recorder),
+        trace=ports.tracing.of_call(call_id, recorder, began_us),
         seed=run.seed,
         number=number,
     )

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from deploy.embedded import Stack
 from deploy.embedded.child import Child, answers, free_port
 from deploy.embedded.stack import OURS
 from deploy.errors import DeployError, StackError
+from deploy.otlp import Outlet
 from deploy.settings import Settings
 from ingest.errors import StoreError
 from ingest.query import Client, connect
@@ -26,7 +27,7 @@ from runtime.emit import Brokers, DurableLog, Log, kafka_log
 from runtime.events import Topic
 from runtime.graph import library
 from runtime.models import Provider, preload
-from runtime.run import SOURCE, CallSummary, Run, run_calls, world
+from runtime.run import SOURCE, CallSummary, Ports, Run, run_calls, world
 from runtime.simulate import FaultKind, plan_faults
 
 AGENT = "appointments"
@@ -95,6 +96,7 @@ def run_demo(
     Raises DeployError, IngestError, LogUnreachable or TurnlogRuntimeError with what to do.
     """
     began = time.monotonic()
+    outlet = Outlet(settings)
     run = f"{time.time_ns() // 1_000_000:x}"
     campaign = f"demo-{run}"
     warm = threading.Thread(target=preload, daemon=True)
@@ -122,8 +124,12 @@ def run_demo(
         )
         target: Log = log if also is None else _Tee(log, also)
         watch = _Watch(parts, own_provider, lambda words: progress.console.print(words, markup=False, style="red"))
-        calls = _calls(wanted, order, provider, target, lambda: progress.advance(task))
+        around = world(provider, outlet.tracing)
+        calls = _calls(wanted, order, around, target, lambda: progress.advance(task))
         summaries = asyncio.run(_while_alive(calls, watch))
+        unsent = outlet.close()
+        if unsent:
+            progress.console.print(f"turnlog: {unsent} spans were not taken by your OTLP endpoint", style="red")
         watch.check()
         _delivered(log)
         sent = {SOURCE: sum(s.said.get(SOURCE, 0) for s in summaries)}
@@ -142,12 +148,12 @@ def run_demo(
 
 
 async def _calls(
-    run: Run, order: Order, provider: Provider, log: Log, advance: Callable[[], None]
+    run: Run, order: Order, around: AbstractAsyncContextManager[Ports], log: Log, advance: Callable[[], None]
 ) -> list[CallSummary]:
     async def ended(_: CallSummary) -> None:
         advance()
 
-    async with world(provider) as ports:
+    async with around as ports:
         return await run_calls(run, ports, log, order.calls, concurrency=order.concurrency, ended=ended)
 
 

@@ -1,8 +1,6 @@
 """One child process: started, watched, stopped, its last words kept. Knows nothing of what it runs."""
 
-import ctypes
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,15 +17,27 @@ READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 12.0
 _LAST_LINES = 12
 _POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1
+# Linux ends a child whose parent was killed; elsewhere a killed parent leaves its children behind. The child asks for
+# that itself, before it becomes what it shall be: a function between fork and exec would have every library's hooks
+# for a fork run first, and OpenTelemetry's waits for a thread that is not there any more.
+_LAUNCH = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what is on loopback is behind no proxy
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    """Linux ends a child whose parent was killed; elsewhere a killed parent leaves its children behind."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _inherited() -> dict[str, str]:
+    """Without what is meant for spans of calls: the broker has an exporter of its own, and would use it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+
+
+def _launched(argv: Sequence[str]) -> list[str]:
+    if sys.platform != "linux":
+        return list(argv)
+    return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *argv]
 
 
 class Child:
@@ -56,13 +66,12 @@ class Child:
     def start(self) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own programs, no shell
-                self._argv,
-                env={**os.environ, **self._environment},
+                _launched(self._argv),
+                env={**_inherited(), **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches us, and we stop the children in order
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, no lock taken
             )
 
     def wait_ready(self, ready: Callable[[], bool]) -> None:

@@ -49,7 +49,7 @@ class Recorder:
 
     def __init__(self, log: Log, context: Context, source: str) -> None:
         self._log = log
-        self._context = context
+        self.context = context
         self._source = source
         self._next: Counter[str] = Counter()
         self.refused = 0
@@ -87,7 +87,7 @@ class Recorder:
             self._send(source, source != self._source, encode(event))
 
     def _event(self, event_type: type[Event], source: str, at: int, payload: dict[str, Any]) -> Event:
-        c = self._context
+        c = self.context
         return event_type(
             stream=c.stream,
             source=source,
@@ -106,4 +106,4 @@ class Recorder:
 
     def _send(self, source: str, content: bool, value: bytes) -> None:
         self._next[source] += 1
-        self._log.append(Topic.CONTENT if content else Topic.CALLS, self._context.stream, value)
+        self._log.append(Topic.CONTENT if content else Topic.CALLS, self.context.stream, value)

@@ -48,33 +48,35 @@ class Call:
         desk = self._desk
         desk.account.say(CallStarted, desk.clock.now_us(), direction=direction)
         failed = Ending(EndReason.FAILED, desk.agent.on_failure)
+        why = ""
         try:
             ending = await self._talk()
-        except (ProviderFailed, PromptFailed):
+        except (ProviderFailed, PromptFailed) as failure:
             # The reason stays out of the log on purpose: providers quote callers. The error span names the component.
-            ending = failed
+            ending, why = failed, type(failure).__name__
         except Exception as error:  # noqa: BLE001  the edge of a call: its bug is not its neighbours'
-            ending = failed
+            ending, why = failed, type(error).__name__
             # Where, and of which type; the message may quote a caller.
             where = traceback.extract_tb(error.__traceback__)[-1]
             _log.error("a call ended by %s at %s:%s", type(error).__name__, where.filename, where.lineno)
         except asyncio.CancelledError:
-            await self._close(failed)
+            await self._close(failed, "cancelled")
             raise
-        await self._close(ending)
+        await self._close(ending, why)
         return ending
 
-    async def _close(self, ending: Ending) -> None:
+    async def _close(self, ending: Ending, why: str) -> None:
         """However a call ends, its log says that it did."""
         desk = self._desk
         if ending.reason is EndReason.FAILED:
-            desk.trace.end_open(desk.clock.now_us(), SpanStatus.ERROR)
+            desk.trace.end_open(desk.clock.now_us(), SpanStatus.ERROR, why)
         if self._speaking is not None:
             await self._speaking.aclose()
         now_us = desk.clock.now_us()
         desk.account.close(now_us)
         desk.account.say(DispositionSet, now_us, disposition=ending.disposition)
         desk.account.say(CallEnded, now_us, reason=ending.reason)
+        desk.trace.close(now_us, reason=ending.reason, disposition=ending.disposition, why=why)
 
     async def _talk(self) -> Ending:
         due = await self._agent_turn(None)

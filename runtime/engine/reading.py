@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from runtime.engine.respond import Sentences
+from runtime.engine.respond import ANSWER_CHARS_MAX, Sentences
 from runtime.models import Delta
 from runtime.voice.ports import Sentence
 
@@ -25,6 +25,7 @@ class Reading:
     """
 
     def __init__(self, deltas: AsyncIterator[Delta]) -> None:
+        self.written = ""
         self._words: asyncio.Queue[Words | Exception | None] = asyncio.Queue()
         self._sentences: asyncio.Queue[Sentence | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._pump(deltas))
@@ -47,6 +48,7 @@ class Reading:
         cut = Sentences()
         try:
             async for delta in deltas:
+                self.written = (self.written + delta.text)[:ANSWER_CHARS_MAX]
                 whole = cut.take(delta.text) + (cut.rest() if delta.finished else [])
                 # The call must see the sentence's time before the voice can make audio of it.
                 self._words.put_nowait(Words(delta.at_us, bool(delta.text.strip()), bool(whole), delta.finished))

@@ -1,8 +1,12 @@
 """One utterance of the agent, from the first request to the end of its playout or to the cut. Decides nothing."""
 
+from functools import partial
+
+from runtime import genai
 from runtime.engine.desk import Desk
 from runtime.engine.merge import Merged
 from runtime.engine.reading import Reading, Words, spoken
+from runtime.engine.told import tell_ask
 from runtime.errors import ProviderFailed
 from runtime.events import Component, SpanStatus, Speaker, WordsSaid
 from runtime.models import Ask
@@ -41,8 +45,15 @@ class Speaking:
         made = Speaking(desk, turn, root)
         model = desk.ports.model
         made._response = desk.trace.start(
-            Component.RESPONSE, turn, desk.clock.now_us(), parent=root, provider=model.provider, model=ask.model
+            Component.RESPONSE,
+            turn,
+            desk.clock.now_us(),
+            parent=root,
+            provider=model.provider,
+            model=ask.model,
+            seed=ask.seed,
         )
+        tell_ask(made._response, ask)
         made._reading = Reading(model.complete(ask, desk.clock))
         audio = desk.ports.voice.speak(made._reading.sentences(), desk.key(turn))
         made._items = Merged(desk.clock, made._reading.words(), audio)
@@ -72,6 +83,7 @@ class Speaking:
         """Play to the end."""
         while await self._take():
             pass
+        self._tell()
         if self._voice is not None:
             self._voice.end(self._last_audio_us)
         end_us = self._ledger.deadline_us or self._desk.clock.now_us()
@@ -81,6 +93,7 @@ class Speaking:
     async def cut(self) -> None:
         """Fall silent now."""
         now_us = self._desk.clock.now_us()
+        self._tell()
         for span in (self._response, self._voice):
             if span is not None:
                 span.end(now_us, SpanStatus.CANCELLED)
@@ -114,6 +127,7 @@ class Speaking:
             span.ready_us = words.at_us - span.started_us
             self._request_voice(words.at_us)
         if words.finished:
+            self._tell_answer(span)
             span.end(words.at_us)
 
     def _hear(self, chunk: AudioChunk) -> None:
@@ -126,6 +140,17 @@ class Speaking:
         gap = self._ledger.feed(chunk.at_us, chunk.duration_us)
         if gap is not None:
             self._desk.account.glitch(self._turn, gap)
+
+    def _tell(self) -> None:
+        """What was written and what was voiced of it, for processors that may hear words."""
+        if self._response is not None:
+            self._tell_answer(self._response)
+        if self._voice is not None:
+            self._voice.words(genai.INPUT, lambda: genai.messages([("assistant", self.text)]))
+
+    def _tell_answer(self, span: OpenSpan) -> None:
+        if self._reading is not None:
+            span.words(genai.OUTPUT, partial(genai.answer, self._reading.written))
 
     def _request_voice(self, at_us: int) -> None:
         maker = self._desk.ports.voice.maker

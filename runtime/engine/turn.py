@@ -6,13 +6,16 @@ agent's first audio = end_of_turn + decision + tool + response.ready + tts.first
 
 import json
 from dataclasses import replace
+from functools import partial
 
+from runtime import genai
 from runtime.engine.decide import Picking, decision
 from runtime.engine.desk import Desk
 from runtime.engine.respond import response, static
 from runtime.engine.speaking import Speaking
 from runtime.engine.state import CallState
 from runtime.engine.step import Choice, Fired, Step, fall_back, step
+from runtime.engine.told import tell_ask
 from runtime.events import ArgumentsGiven, Component, NodeEntered, ToolFired, WordsHeard
 from runtime.models import Ask
 from runtime.voice.ports import Speech
@@ -65,6 +68,7 @@ class Turn:
             await desk.clock.until(heard.at_us)
             text = heard.text[:HEARD_CHARS_MAX]
             if heard.final:
+                asr.words(genai.OUTPUT, partial(genai.answer, text))
                 asr.end(heard.at_us)
                 break
         await desk.clock.until(began_us + END_OF_TURN_US)
@@ -86,10 +90,14 @@ class Turn:
             parent=self.root,
             provider=desk.ports.model.provider,
             model=ask.model,
+            seed=ask.seed,
         )
         taken = None
         for _ in range(TRIES_MAX):
-            found = step(desk.agent, self.state, await self._pick(ask))
+            tell_ask(span, ask)
+            choice = await self._pick(ask)
+            span.words(genai.OUTPUT, partial(genai.tool_call, choice.tool, choice.arguments))
+            found = step(desk.agent, self.state, choice)
             if isinstance(found, Step):
                 taken = found
                 break
@@ -128,10 +136,12 @@ class Turn:
             desk.account.say(ArgumentsGiven, at_us, turn=self.number, tool=fired.tool, arguments=fired.arguments)
         if not fired.calls:
             return
-        span = desk.trace.start(Component.TOOL, self.number, at_us, parent=self.root)
+        span = desk.trace.start(Component.TOOL, self.number, at_us, parent=self.root, tool=fired.tool)
+        span.words(genai.ARGUMENTS, partial(genai.values, values))
         told = await desk.ports.outside.ask(fired.calls, self.state.data, at_us, desk.key(self.number))
         await desk.clock.until(told.at_us)
         now_us = desk.clock.now_us()
+        span.words(genai.RESULT, partial(genai.values, told.values))
         span.end(now_us)
         self._parts_us += now_us - at_us
         self.state = replace(self.state, data={**self.state.data, **told.values})

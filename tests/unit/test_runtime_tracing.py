@@ -29,7 +29,7 @@ def said(log: MemoryLog) -> list[SpanEnded]:
 
 def test_a_span_says_its_times_its_number_and_its_parent() -> None:
     log, call_id = MemoryLog(), new_call_id(0)
-    trace = Tracing().of_call(call_id, recorder(log, call_id))
+    trace = Tracing().of_call(call_id, recorder(log, call_id), 0)
     turn = trace.start("turn", 3, 1_000)
     tts = trace.start("tts", 3, 1_500, parent=turn, provider="acme", model="voice-1")
     tts.first_us = 250
@@ -44,7 +44,7 @@ def test_a_span_says_its_times_its_number_and_its_parent() -> None:
 
 def test_a_cut_ends_children_before_parents_and_only_once() -> None:
     log, call_id = MemoryLog(), new_call_id(0)
-    trace = Tracing().of_call(call_id, recorder(log, call_id))
+    trace = Tracing().of_call(call_id, recorder(log, call_id), 0)
     turn = trace.start("turn", 1, 1_000)
     trace.start("decision", 1, 1_500, parent=turn)
     trace.end_open(1_700, SpanStatus.CANCELLED)
@@ -59,7 +59,7 @@ def test_calls_that_run_together_keep_their_own_numbers() -> None:
     tracing, logs, traces = Tracing(), [MemoryLog(), MemoryLog()], []
     for log in logs:
         call_id = new_call_id(0)
-        traces.append(tracing.of_call(call_id, recorder(log, call_id)))
+        traces.append(tracing.of_call(call_id, recorder(log, call_id), 0))
     open_spans = [(trace.start("turn", 1, 0), trace) for _ in range(3) for trace in traces]
     for span, _ in reversed(open_spans):
         span.end(10)
@@ -69,18 +69,67 @@ def test_calls_that_run_together_keep_their_own_numbers() -> None:
 
 def test_an_exporter_sees_the_same_spans_under_the_call_s_id_and_no_words() -> None:
     kept, log, call_id = Kept(), MemoryLog(), new_call_id(5)
-    trace = Tracing(kept).of_call(call_id, recorder(log, call_id))
+    trace = Tracing(kept).of_call(call_id, recorder(log, call_id), 0)
     trace.start("asr", 1, 1_000, provider="acme", model="ears").end(2_000)
-    (span,) = [span for span in kept.spans if span.name == "asr"]
-    context = span.get_span_context()
-    assert context is not None
-    assert f"{context.trace_id:032x}" == call_id.replace("-", "")
+    trace.close(9_000, reason="agent_ended", disposition="booked")
+    span, root = kept.spans
+    for seen in (span, root):
+        assert seen.context is not None
+        assert f"{seen.context.trace_id:032x}" == call_id.replace("-", "")
+    assert span.name == "generate_content ears"
+    assert span.parent is not None
+    assert root.context is not None
+    assert span.parent.span_id == root.context.span_id
     assert dict(span.attributes or {}) == {
         "turnlog.component": "asr",
         "turnlog.turn": 1,
+        "turnlog.campaign": "campaign",
+        "gen_ai.conversation.id": call_id,
+        "gen_ai.operation.name": "generate_content",
+        "gen_ai.output.type": "text",
         "gen_ai.provider.name": "acme",
         "gen_ai.request.model": "ears",
+        "gen_ai.request.stream": True,
     }
+    assert (root.name, root.parent, root.start_time, root.end_time) == ("invoke_agent agent", None, 0, 9_000_000)
+
+
+def test_a_processor_that_fails_costs_neither_the_call_nor_its_log(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SpanProcessor):
+        def on_start(self, *_: object) -> None:
+            raise RuntimeError("secret words")
+
+        def on_end(self, *_: object) -> None:
+            raise RuntimeError("secret words")
+
+        def force_flush(self, *_: object) -> bool:
+            raise RuntimeError("secret words")
+
+        def shutdown(self) -> None:
+            raise RuntimeError("secret words")
+
+    kept, log, call_id = Kept(), MemoryLog(), new_call_id(0)
+    tracing = Tracing(Broken(), kept)
+    trace = tracing.of_call(call_id, recorder(log, call_id), 0)
+    trace.start("asr", 1, 0).end(10)
+    trace.close(20, reason="agent_ended", disposition="booked")
+    tracing.close()
+    assert [s.component for s in said(log)] == ["asr"]
+    assert [s.name for s in kept.spans] == ["asr", "invoke_agent agent"]
+    assert [r.getMessage() for r in caplog.records] == ["Broken failed with RuntimeError"]
+
+
+def test_a_failure_has_a_type_and_no_message() -> None:
+    kept, log, call_id = Kept(), MemoryLog(), new_call_id(0)
+    trace = Tracing(kept).of_call(call_id, recorder(log, call_id), 0)
+    trace.start("decision", 1, 0, provider="acme", model="m")
+    trace.end_open(10, SpanStatus.ERROR, "ProviderFailed")
+    trace.close(20, reason="failed", disposition="failed", why="ProviderFailed")
+    assert [(s.name, (s.attributes or {})["error.type"]) for s in kept.spans] == [
+        ("chat m", "ProviderFailed"),
+        ("invoke_agent agent", "ProviderFailed"),
+    ]
+    assert all(s.status.status_code is otel.StatusCode.ERROR and s.status.description is None for s in kept.spans)
 
 
 def test_nothing_global_is_set() -> None:
@@ -93,7 +142,7 @@ def test_limits_of_the_environment_do_not_take_figures_away(monkeypatch: pytest.
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     log, call_id = MemoryLog(), new_call_id(0)
-    Tracing().of_call(call_id, recorder(log, call_id)).start("asr", 1, 0).end(10)
+    Tracing().of_call(call_id, recorder(log, call_id), 0).start("asr", 1, 0).end(10)
     assert said(log)[0].component == "asr"
 
 
