@@ -92,7 +92,8 @@ def _cpu_ms(processors: tuple[SpanProcessor, ...], models: int, calls: int) -> f
 def _process(*argv: str) -> Iterator[int]:
     """A child that listens on the port which it gets as its last argument."""
     port = free_port()
-    with subprocess.Popen([sys.executable, "-P", *argv, str(port)]) as child:  # noqa: S603  our own programs
+    command = [sys.executable, "-P", *argv, str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:  # noqa: S603  our own programs
         try:
             while not answers(port):
                 if child.poll() is not None:
