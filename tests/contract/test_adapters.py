@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter, defaultdict
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -12,10 +12,12 @@ import pytest
 
 from ingest import query
 from ingest.sketch import ALPHA
-from ingest.stream.letters import CONTENT_BYTES_MAX, DeadLetter
+from ingest.stream.letters import CONTENT_BYTES_MAX
 from runtime import events as ev
 from runtime.emit import Context, MemoryLog, Recorder
-from tests.contract.broker import Broker, Store, Workers, require_broker, until, workers_of
+from tests.contract.ground import house_on, until
+from tests.contract.grounds import GROUNDS, ground_named
+from tests.contract.processes import Store
 
 SECOND_US = 1_000_000
 COMPONENTS = ("asr", "response", "tts")
@@ -66,9 +68,13 @@ def firsts(*produced):
     return kept
 
 
-def faults(client, *produced):
+def faults(url, *produced):
     """How the tables differ from what was produced; empty when they do not. No rollup is judged by another."""
-    kept = firsts(*produced)
+    with closing(query.connect(url)) as client:
+        return _faults(client, firsts(*produced))
+
+
+def _faults(client, kept):
     events = [ev.decode(value) for value in kept.values()]
     said = []
     stored = query.rows(client, "SELECT stream, source, seq, payload FROM events")
@@ -111,55 +117,29 @@ def _rollup_faults(client, events):
     return said
 
 
-@pytest.fixture(scope="module", params=["plain", "faust"])
-def adapter(request):
-    return request.param
-
-
-@dataclass
-class House:
-    """A broker and a database that nobody else uses, and the workers between them."""
-
-    broker: Broker
-    url: str
-    client: query.Client
-    workers: Workers
-
-    def worker(self, **limits):
-        return self.workers.start(self.broker.servers, self.url, **limits)
-
-    def read(self):
-        self.broker.wait_read(self.workers.all)
-
-    def letters(self):
-        """Dead letters with their bytes."""
-        content = {r.key: r.value for r in self.broker.records(ev.Topic.DEAD_CONTENT)}
-        letters = [
-            (r.key, msgspec.json.decode(r.value, type=DeadLetter)) for r in self.broker.records(ev.Topic.DEAD_LETTERS)
-        ]
-        return [(letter, content[key]) for key, letter in letters]
+@pytest.fixture(scope="module", params=GROUNDS)
+def ground(request):
+    return ground_named(request.param, request)
 
 
 _houses = iter(range(1_000))
 
 
-def _house(store_url, folder, adapter):
+@contextmanager
+def _house(store_url, folder, ground):
+    """A house with a database of its own."""
     database = f"adapters_{next(_houses)}"
     with closing(query.connect(store_url)) as admin:
         admin.command(f"CREATE DATABASE {database}")
-        url = f"{store_url}/{database}"
-        with (
-            Broker(require_broker()) as broker,
-            closing(query.connect(url)) as client,
-            workers_of(folder, adapter) as w,
-        ):
-            yield House(broker, url, client, w)
+        with house_on(ground, f"{store_url}/{database}", folder) as house:
+            yield house
         admin.command(f"DROP DATABASE {database}")
 
 
 @pytest.fixture
-def house(store_url, tmp_path, adapter):
-    yield from _house(store_url, tmp_path, adapter)
+def house(store_url, tmp_path, ground):
+    with _house(store_url, tmp_path, ground) as house:
+        yield house
 
 
 # ── one log with all that a producer can do wrong, read by one worker ─────────────────────────────────────────
@@ -196,7 +176,7 @@ def poison(now_us):
 class Mixed:
     """What was produced, and what was there at the end."""
 
-    client: query.Client
+    url: str
     good: list
     poison: list
     conflict: bytes
@@ -209,8 +189,8 @@ class Mixed:
 
 
 @pytest.fixture(scope="module")
-def mixed(store_url, tmp_path_factory, adapter):
-    for house in _house(store_url, tmp_path_factory.mktemp(adapter), adapter):
+def mixed(store_url, tmp_path_factory, ground):
+    with _house(store_url, tmp_path_factory.mktemp("mixed"), ground) as house:
         good, more, bad = calls(24), calls(4, seed=1), poison(time.time_ns() // 1000)
         twice = [record for record in good for _ in range(2)]
         key, last = good[-1]
@@ -231,7 +211,7 @@ def mixed(store_url, tmp_path_factory, adapter):
         house.broker.kill()
         exits["without a broker"] = again.stop()
         yield Mixed(
-            house.client, good + more, bad, conflict, len(good) + 101, counted, poisoned, letters, read_again, exits
+            house.url, good + more, bad, conflict, len(good) + 101, counted, poisoned, letters, read_again, exits
         )
 
 
@@ -242,7 +222,7 @@ _COUNTED = (_RECORDS, _DUPLICATES, _CONFLICTS, _DEAD)
 
 
 def test_every_event_is_stored_once_and_every_figure_is_that_of_the_produced_events(mixed):
-    assert faults(mixed.client, mixed.good) == []
+    assert faults(mixed.url, mixed.good) == []
 
 
 def test_records_that_were_said_twice_are_counted_as_duplicates_and_not_as_events(mixed):
@@ -304,7 +284,7 @@ def test_workers_share_the_partitions_and_killing_one_and_then_the_other_costs_n
     assert house.broker.committed() != house.broker.ends  # in the middle of it
     house.worker()
     house.read()
-    assert faults(house.client, produced, more, rest) == []
+    assert faults(house.url, produced, more, rest) == []
 
 
 def test_a_wiped_broker_overwrites_nothing_and_what_it_repeats_is_not_counted_twice(house):
@@ -318,39 +298,34 @@ def test_a_wiped_broker_overwrites_nothing_and_what_it_repeats_is_not_counted_tw
     house.broker.produce([*second[40:], *third])
     house.read()
     assert worker.alive
-    assert faults(house.client, first, second, third) == [], worker.words()
+    assert faults(house.url, first, second, third) == [], worker.words()
     assert worker.stop() == 0
     house.broker.wipe()  # and nobody is there
     house.broker.produce([*fourth[:50], *first[:100], *fourth[50:]])
     again = house.worker()
     house.read()
-    assert faults(house.client, first, second, third, fourth) == []
+    assert faults(house.url, first, second, third, fourth) == []
     assert again.counted(_DUPLICATES) == 100
 
 
-def test_a_store_that_dies_and_returns_has_lost_and_doubled_nothing(tmp_path, adapter):
+def test_a_store_that_dies_and_returns_has_lost_and_doubled_nothing(tmp_path, ground):
     first, second, third = calls(12), calls(12, seed=1), calls(12, seed=2)
-    with (
-        Store(tmp_path / "db") as store,
-        Broker(require_broker()) as broker,
-        workers_of(tmp_path, adapter) as workers,
-    ):
-        worker = workers.start(broker.servers, store.url, flush=20)
-        broker.produce(first)
+    with Store(tmp_path / "db") as store, house_on(ground, store.url, tmp_path) as house:
+        worker = house.worker(flush=20)
+        house.broker.produce(first)
         until(lambda: worker.said("took up") and worker.counted(_RECORDS) > 0, "it stores", worker.words)
         store.kill()
-        broker.produce(second)
+        house.broker.produce(second)
         until(lambda: worker.counted(_RETRIES) > 0, "it waits", worker.words)
         store.start()
-        broker.wait_read(workers.all)
+        house.read()
         store.kill()
         retries = worker.counted(_RETRIES)
-        broker.produce(third)
+        house.broker.produce(third)
         until(lambda: worker.counted(_RETRIES) > retries, "it waits", worker.words)
         assert worker.stop() == 0  # though nobody takes its last flush
-        assert broker.committed() != broker.ends
+        assert house.broker.committed() != house.broker.ends
         store.start()
-        workers.start(broker.servers, store.url)
-        broker.wait_read(workers.all)
-        with closing(query.connect(store.url)) as client:
-            assert faults(client, first, second, third) == []
+        house.worker()
+        house.read()
+        assert faults(store.url, first, second, third) == []
