@@ -13,7 +13,7 @@ from ingest.errors import IngestError
 from ingest.stream.faust_batch import BatchApp, BatchSchema
 from ingest.stream.intake import Intake, Spot
 from ingest.stream.meters import Meters
-from ingest.stream.plain import FETCH_BYTES, left, records_of
+from ingest.stream.plain import FETCH_BYTES, METADATA_AGE_MS, left, records_of
 from runtime.emit import Brokers
 
 _COMMIT_EVERY_S = 0.5
@@ -45,6 +45,7 @@ class FaustAdapter:
             broker_commit_interval=_COMMIT_EVERY_S,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=FETCH_BYTES,
+            consumer_metadata_max_age_ms=METADATA_AGE_MS,
             stream_wait_empty=False,
             topic_disable_leader=True,
             topic_allow_declare=False,

@@ -93,8 +93,8 @@ class KafkaLog:
                 if self._spoiled and not self._closed:
                     self._renew()
                 future = self._producer.send(str(topic), value=value, key=key.encode())
-            except (KafkaError, AssertionError, ValueError) as error:  # ValueError: a key that is no text
-                self._refused(error)
+            except (KafkaError, AssertionError, ValueError, RuntimeError) as error:
+                self._refused(error)  # ValueError: a key that is no text; RuntimeError: closed while it waited
             else:
                 future.add_callback(self._acknowledged)
                 future.add_errback(self._failed)
