@@ -7,13 +7,14 @@ broker differ (one keeps its log when it is killed, another does not), the diffe
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 import pytest
 
+from ingest import query
 from ingest.stream.letters import DeadLetter
 from runtime.events import Topic
 
@@ -122,6 +123,20 @@ def house_on(ground: Ground, url: str, folder: Path) -> Iterator[House]:
             for worker in house.workers:
                 with suppress(ProcessLookupError):
                     worker.kill()
+
+
+_databases = iter(range(1_000))
+
+
+@contextmanager
+def house_at(ground: Ground, store_url: str, folder: Path) -> Iterator[House]:
+    """A house with a database of its own in this store."""
+    database = f"house_{next(_databases)}"
+    with closing(query.connect(store_url)) as admin:
+        admin.command(f"CREATE DATABASE {database}")
+        with house_on(ground, f"{store_url}/{database}", folder) as house:
+            yield house
+        admin.command(f"DROP DATABASE {database}")
 
 
 def until(holds: Callable[[], bool], what: str, said: Callable[[], str] = lambda: "") -> None:

@@ -12,6 +12,7 @@ from tests.contract.kafka_broker import Contents, embedded_broker
 from tests.contract.processes import start_worker
 
 GROUNDS = ("embedded-plain", "embedded-faust", "apache-plain", "apache-faust")
+LASTING = ("apache-plain", "apache-faust")  # whose broker keeps its log when it is killed
 
 
 @dataclass(frozen=True)

@@ -1,120 +1,18 @@
 """Both adapters carry the log into the tables with the effect of exactly once, whatever is killed or said twice."""
 
-import random
 import time
-from collections import Counter, defaultdict
-from contextlib import closing, contextmanager
+from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 import pytest
 
-from ingest import query
-from ingest.sketch import ALPHA
 from ingest.stream.letters import CONTENT_BYTES_MAX
 from runtime import events as ev
-from runtime.emit import Context, MemoryLog, Recorder
-from tests.contract.ground import house_on, until
-from tests.contract.grounds import GROUNDS, ground_named
+from tests.contract.ground import house_at, house_on, until
+from tests.contract.grounds import GROUNDS, LASTING, ground_named
 from tests.contract.processes import Store
-
-SECOND_US = 1_000_000
-COMPONENTS = ("asr", "response", "tts")
-
-
-def calls(count, seed=0):
-    """(key, value) pairs of whole calls, two sources each, interleaved as live calls are."""
-    r, now_us = random.Random(seed), time.time_ns() // 1000
-    spoken = []
-    for _ in range(count):
-        log = MemoryLog()
-        context = Context(ev.new_call_id(now_us), "acme", r.choice(["spring", "autumn"]), "booker", variants={"a": "b"})
-        runtime, audio = Recorder(log, context, "runtime"), Recorder(log, context, "audio")
-        at = now_us - r.randrange(180) * SECOND_US
-        runtime.record(ev.CallStarted, at, direction=ev.Direction.INBOUND)
-        for turn in range(r.randint(1, 3)):
-            for component in COMPONENTS:
-                latency_us = int(r.lognormvariate(12, 1))
-                runtime.record(
-                    ev.SpanEnded, at, span=turn + 1, turn=turn, component=component, model="m", duration_us=latency_us
-                )
-            runtime.record(ev.TurnEnded, at, turn=turn, outcome=r.choice(list(ev.Outcome)), latency_us=latency_us)
-            audio.record(
-                ev.GlitchDetected, at, turn=turn, detector=ev.Detector.AUDIO, kind=ev.GlitchKind.UNDERRUN, gap_ms=41.5
-            )
-        runtime.record(ev.CallEnded, at, reason=ev.EndReason.AGENT_ENDED)
-        runtime.close(at)
-        audio.close(at)
-        spoken.append(log.records(ev.Topic.CALLS))
-    produced = []
-    while spoken:
-        one = r.choice(spoken)
-        produced.append(one.pop(0))
-        spoken = [s for s in spoken if s]
-    return produced
-
-
-def identity(event):
-    return event.stream, event.source, event.seq
-
-
-def firsts(*produced):
-    """The first delivery of every event, by identity."""
-    kept = {}
-    for records in produced:
-        for _, value in records:
-            kept.setdefault(identity(ev.decode(value)), value)
-    return kept
-
-
-def faults(url, *produced):
-    """How the tables differ from what was produced; empty when they do not. No rollup is judged by another."""
-    with closing(query.connect(url)) as client:
-        return _faults(client, firsts(*produced))
-
-
-def _faults(client, kept):
-    events = [ev.decode(value) for value in kept.values()]
-    said = []
-    stored = query.rows(client, "SELECT stream, source, seq, payload FROM events")
-    found = {(r["stream"], r["source"], r["seq"]): r["payload"].encode() for r in stored}
-    if found != kept:
-        said.append(f"{len(kept)} events were said, {len(found)} stored, {len(found.items() & kept.items())} the same")
-    incomplete = client.command("SELECT count() FROM sources WHERE NOT complete")
-    if incomplete:
-        said.append(f"{incomplete} sources are not complete")
-    for view, event_type in (("turns", ev.TurnEnded), ("spans", ev.SpanEnded), ("glitches", ev.GlitchDetected)):
-        true, there = sum(type(e) is event_type for e in events), client.command(f"SELECT count() FROM {view}")
-        if there != true:
-            said.append(f"{there} {view}, not {true}")
-    of_call = Counter(e.stream for e in events)
-    derived = {r["call_id"]: r["events"] for r in query.rows(client, "SELECT call_id, events FROM calls")}
-    if derived != of_call:
-        said.append(
-            f"{len(derived)} calls are derived of {len(of_call)}, {len(derived.items() & of_call.items())} right"
-        )
-    return said + _rollup_faults(client, events)
-
-
-def _rollup_faults(client, events):
-    latencies = defaultdict(list)
-    for e in events:
-        if isinstance(e, ev.SpanEnded):
-            latencies[e.at // 60_000_000 * 60, e.campaign, e.component].append(e.latency_us)
-    said = []
-    rows = query.rows(client, "SELECT toUnixTimestamp(minute) AS at, * FROM latency_1m")
-    found = {(r["at"], r["campaign"], r["component"]): r for r in rows}
-    for key in latencies.keys() | found.keys():
-        true, row = latencies[key], found.get(key)
-        if row is None or row["n"] != len(true):
-            said.append(f"{key} counts {row and row['n']}, not {len(true)}")
-            continue
-        for q, column in ((0.5, "p50_us"), (0.9, "p90_us")):
-            expected = np.quantile(true, q, method="lower")
-            if abs(row[column] - expected) > ALPHA * expected * 1.0001:
-                said.append(f"{key}: {column} is {row[column]}, numpy says {expected}")
-    return said
+from tests.contract.said import calls, faults
 
 
 @pytest.fixture(scope="module", params=GROUNDS)
@@ -122,23 +20,9 @@ def ground(request):
     return ground_named(request.param, request)
 
 
-_houses = iter(range(1_000))
-
-
-@contextmanager
-def _house(store_url, folder, ground):
-    """A house with a database of its own."""
-    database = f"adapters_{next(_houses)}"
-    with closing(query.connect(store_url)) as admin:
-        admin.command(f"CREATE DATABASE {database}")
-        with house_on(ground, f"{store_url}/{database}", folder) as house:
-            yield house
-        admin.command(f"DROP DATABASE {database}")
-
-
 @pytest.fixture
 def house(store_url, tmp_path, ground):
-    with _house(store_url, tmp_path, ground) as house:
+    with house_at(ground, store_url, tmp_path) as house:
         yield house
 
 
@@ -190,7 +74,7 @@ class Mixed:
 
 @pytest.fixture(scope="module")
 def mixed(store_url, tmp_path_factory, ground):
-    with _house(store_url, tmp_path_factory.mktemp("mixed"), ground) as house:
+    with house_at(ground, store_url, tmp_path_factory.mktemp("mixed")) as house:
         good, more, bad = calls(24), calls(4, seed=1), poison(time.time_ns() // 1000)
         twice = [record for record in good for _ in range(2)]
         key, last = good[-1]
@@ -306,6 +190,23 @@ def test_a_wiped_broker_overwrites_nothing_and_what_it_repeats_is_not_counted_tw
     house.read()
     assert faults(house.url, first, second, third, fourth) == []
     assert again.counted(_DUPLICATES) == 100
+
+
+@pytest.mark.parametrize("ground", LASTING, indirect=True)
+def test_a_broker_that_keeps_its_log_may_die_under_a_worker_which_goes_on(house):
+    first, second, third = calls(12), calls(12, seed=1), calls(4, seed=2)
+    worker = house.worker(flush=20)
+    house.broker.produce(first)
+    house.read()
+    house.broker.produce(second)
+    house.broker.kill()
+    house.broker.start()
+    assert len(house.broker.records(ev.Topic.CALLS)) == len(first) + len(second)
+    house.broker.produce(third)
+    house.read()
+    assert worker.alive
+    assert faults(house.url, first, second, third) == []
+    assert worker.stop() == 0
 
 
 def test_a_store_that_dies_and_returns_has_lost_and_doubled_nothing(tmp_path, ground):
