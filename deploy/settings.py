@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.brokers import read_brokers
 from deploy.errors import Misuse
 from runtime.emit import Brokers
-
-_WHERE = "KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +23,19 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises Misuse with every fault at once."""
-    kafka, clickhouse = (environment.get(name) or None for name in _WHERE)
-    faults = []
-    if kafka is not None and not all(_is_address(server) for server in kafka.split(",")):
-        faults.append(f"KAFKA_BOOTSTRAP_SERVERS is {kafka!r}: it must look like host:9092,host:9092")
+    faults: list[str] = []
+    kafka = read_brokers(environment, faults)
+    clickhouse = environment.get("CLICKHOUSE_URL") or None
     if clickhouse is not None and not clickhouse.startswith(("http://", "https://")):
         faults.append("CLICKHOUSE_URL must look like http://127.0.0.1:8123")
     if faults:
         raise Misuse("; ".join(faults))
     return Settings(
         _state(environment),
-        Brokers(kafka) if kafka else None,
+        kafka,
         clickhouse,
         environment.get("TURNLOG_MODEL_KEY") or "none",
     )
-
-
-def _is_address(server: str) -> bool:
-    host, _, port = server.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 2**16
 
 
 def _state(environment: Mapping[str, str]) -> Path:

@@ -32,7 +32,7 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._topics, self._meters = topics, meters
         self._intake: Intake | None = None
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=brokers.addresses,
+            **brokers.options(),
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
