@@ -11,6 +11,7 @@ from runtime.emit import Brokers
 _OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the conventions' own switch
 
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones. `model_key` is for a

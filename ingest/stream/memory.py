@@ -104,8 +104,13 @@ class MemoryGroup:
 
     def committed(self, spot: Spot) -> int | None:
         """The next offset to read, if any was committed to the log as it is now."""
+        return self.commits(Topic(spot.topic)).get(spot.partition)
+
+    def commits(self, topic: Topic) -> dict[int, int]:
+        """What is committed to the log as it is now, by partition."""
         with self._lock:
-            return self._committed.get((self.log.log_id(spot.topic), spot.partition))
+            log = self.log.log_id(topic)
+            return {partition: offset for (of, partition), offset in self._committed.items() if of == log}
 
     def forget(self) -> None:
         """What a broker does that was wiped: no members, nothing committed."""
@@ -158,20 +163,16 @@ class MemoryAdapter:
         """Consume until `stop`; then flush, commit and leave the group. Cancelled, it ends where it stands."""
         intake = intake_of(commit=self._commit)
         self._member = self._group.join()
-        keeping = asyncio.create_task(self._keep(intake))
+        tasks = [asyncio.create_task(work) for work in (self._keep(intake), self._consume(intake), stop.wait())]
         try:
-            while not stop.is_set():
-                if keeping.done():
-                    keeping.result()
-                await self._consume(intake)
-        except asyncio.CancelledError:
-            keeping.cancel()
-            raise
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
-        await intake.release(intake.spots)
-        self._group.leave(self._member)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for end in done:
+                end.result()
+            await intake.release(intake.spots)  # bounded, whether or not the store takes the last flush
+            self._group.leave(self._member)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _keep(self, intake: Intake) -> None:
         """Membership, beside the reading: a store that is away must not cost it."""
@@ -196,6 +197,12 @@ class MemoryAdapter:
         await intake.release(intake.spots)
 
     async def _consume(self, intake: Intake) -> None:
+        while True:
+            if not await self._round(intake):
+                await asyncio.sleep(_POLL_S)
+
+    async def _round(self, intake: Intake) -> bool:
+        """One fetch from each partition; whether there was anything."""
         found = False
         era = intake.era
         for spot, offset in list(self._positions.items()):
@@ -208,8 +215,7 @@ class MemoryAdapter:
                     end = self._group.log.end(Topic(spot.topic), spot.partition)
                     self._meters.lag(*spot, end - records[-1].offset - 1)
         await intake.tick()
-        if not found:
-            await asyncio.sleep(_POLL_S)
+        return found
 
     def _fetch(self, spot: Spot, offset: int) -> list[Record]:
         log, topic = self._group.log, Topic(spot.topic)
@@ -259,11 +265,13 @@ class MemoryWorker:
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
-        """Flush, commit, leave, and wait for that. Raises what ended it before."""
+        """Flush, commit, leave, and wait for that. Raises what ended it before, or TimeoutError."""
         self._tell(lambda: self._stop.set() if self._stop else None)
         self.thread.join(STOP_TIMEOUT_S)
         if self._failure is not None:
             raise self._failure
+        if self.thread.is_alive():
+            raise TimeoutError(f"the worker did not stop in {STOP_TIMEOUT_S:g} s")
 
     def kill(self) -> None:
         """End it where it stands: no flush, no commit, no word to the group. What it sent to the store may land."""

@@ -9,9 +9,11 @@ import pytest
 
 from tests.contract.ground import Ground, Worker
 from tests.contract.kafka_broker import Contents, embedded_broker
+from tests.contract.memory_ground import OverMemory
 from tests.contract.processes import start_worker
 
-GROUNDS = ("embedded-plain", "embedded-faust", "apache-plain", "apache-faust")
+CONNECTED = ("embedded-plain", "embedded-faust", "apache-plain", "apache-faust")  # by a connection, which can be lost
+GROUNDS = ("memory", *CONNECTED)
 LASTING = ("apache-plain", "apache-faust")  # whose broker keeps its log when it is killed
 
 
@@ -28,5 +30,7 @@ class OverKafka:
 
 def ground_named(name: str, request: pytest.FixtureRequest) -> Ground:
     """One of GROUNDS; skips where its broker is not installed, fails on CI."""
+    if name == "memory":
+        return OverMemory()
     kind, _, adapter = name.partition("-")
     return OverKafka(embedded_broker if kind == "embedded" else request.getfixturevalue("apache"), adapter)

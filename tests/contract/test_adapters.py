@@ -1,4 +1,4 @@
-"""Both adapters carry the log into the tables with the effect of exactly once, whatever is killed or said twice."""
+"""All adapters carry the log into the tables with the effect of exactly once, whatever is killed or said twice."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ import pytest
 from ingest.stream.letters import CONTENT_BYTES_MAX
 from runtime import events as ev
 from tests.contract.ground import house_at, house_on, until
-from tests.contract.grounds import GROUNDS, LASTING, ground_named
+from tests.contract.grounds import CONNECTED, GROUNDS, LASTING, ground_named
 from tests.contract.processes import Store
 from tests.contract.said import calls, faults
 
@@ -92,7 +92,8 @@ def mixed(store_url, tmp_path_factory, ground):
         read_again = again.counted(_RECORDS) - len(more)
         poisoned = {r.offset: r.value for r in house.broker.records(ev.Topic.CALLS) if r.key == b"poison"}
         letters = house.letters()
-        house.broker.kill()
+        if hasattr(house.broker, "kill"):
+            house.broker.kill()
         exits["without a broker"] = again.stop()
         yield Mixed(
             house.url, good + more, bad, conflict, len(good) + 101, counted, poisoned, letters, read_again, exits
@@ -136,6 +137,7 @@ def test_what_is_asked_to_stop_has_stored_and_committed_what_it_read(mixed):
     assert mixed.read_again == 0
 
 
+@pytest.mark.parametrize("ground", CONNECTED, indirect=True)
 def test_a_broker_that_is_away_keeps_nobody_from_stopping(mixed):
     assert mixed.exits["without a broker"] == 0
 
