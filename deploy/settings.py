@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.brokers import read_brokers
 from deploy.errors import Misuse
 from runtime.emit import Brokers
 
 _OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the conventions' own switch
-_WHERE = "KAFKA_BOOTSTRAP_SERVERS", "CLICKHOUSE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +29,21 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raises Misuse with every fault at once."""
-    kafka, clickhouse = (environment.get(name) or None for name in _WHERE)
-    faults = []
-    if kafka is not None and not all(_is_address(server) for server in kafka.split(",")):
-        faults.append(f"KAFKA_BOOTSTRAP_SERVERS is {kafka!r}: it must look like host:9092,host:9092")
+    faults: list[str] = []
+    kafka = read_brokers(environment, faults)
+    clickhouse = environment.get("CLICKHOUSE_URL") or None
     if clickhouse is not None and not clickhouse.startswith(("http://", "https://")):
         faults.append("CLICKHOUSE_URL must look like http://127.0.0.1:8123")
     if faults:
         raise Misuse("; ".join(faults))
     return Settings(
         _state(environment),
-        Brokers(kafka) if kafka else None,
+        kafka,
         clickhouse,
         environment.get("TURNLOG_MODEL_KEY") or "none",
         otlp=any(map(environment.get, _OTLP)) and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp",
         otlp_content=environment.get(_CONTENT, "").lower() == "true",
     )
-
-
-def _is_address(server: str) -> bool:
-    host, _, port = server.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 2**16
 
 
 def _state(environment: Mapping[str, str]) -> Path:

@@ -9,7 +9,7 @@ import typer
 
 from deploy.commands.terminal import settings, talk
 from deploy.errors import Misuse
-from deploy.settings import read_settings
+from runtime.emit import Brokers
 
 
 class Adapter(StrEnum):
@@ -25,14 +25,13 @@ def worker(
 ) -> None:
     """Fold the log into the store until stopped."""
     from ingest.stream.worker import WorkerSettings, run_worker
-    from runtime.emit import Brokers
 
-    kafka, clickhouse = _addresses(kafka, clickhouse)
+    brokers, url = _addresses(kafka, clickhouse)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for ours in ("ingest", "runtime"):
         logging.getLogger(ours).setLevel(logging.INFO)
-    wanted = WorkerSettings(Brokers(kafka), clickhouse, metrics_port=metrics_port, adapter=adapter.value)
-    run_worker(wanted, lambda: talk.print(f"worker reads {kafka} into the store ({adapter})", markup=False))
+    wanted = WorkerSettings(brokers, url, metrics_port=metrics_port, adapter=adapter.value)
+    run_worker(wanted, lambda: talk.print(f"worker reads {brokers.servers} into the store ({adapter})", markup=False))
 
 
 def store(
@@ -48,15 +47,14 @@ def store(
     serve(folder, "127.0.0.1", port, lambda url: talk.print(f"store at {url} ({folder})", markup=False))
 
 
-def _addresses(kafka: str | None, clickhouse: str | None) -> tuple[str, str]:
+def _addresses(kafka: str | None, clickhouse: str | None) -> tuple[Brokers, str]:
     from deploy.embedded import found_stack
 
-    ours = settings()
+    ours = settings(KAFKA_BOOTSTRAP_SERVERS=kafka, CLICKHOUSE_URL=clickhouse)
     stack = found_stack(ours)
-    kafka = kafka or (ours.kafka.servers if ours.kafka else None) or (stack.kafka if stack else None)
-    clickhouse = clickhouse or ours.clickhouse or (stack.clickhouse if stack else None)
-    if kafka is None or clickhouse is None:
-        missing = [n for n, v in (("KAFKA_BOOTSTRAP_SERVERS", kafka), ("CLICKHOUSE_URL", clickhouse)) if v is None]
+    brokers = ours.kafka or (Brokers(stack.kafka) if stack else None)
+    url = ours.clickhouse or (stack.clickhouse if stack else None)
+    if brokers is None or url is None:
+        missing = [n for n, v in (("KAFKA_BOOTSTRAP_SERVERS", brokers), ("CLICKHOUSE_URL", url)) if v is None]
         raise Misuse(f"no stack runs in {str(ours.state)!r} and {' and '.join(missing)} not set: set what is missing")
-    read_settings({"KAFKA_BOOTSTRAP_SERVERS": kafka, "CLICKHOUSE_URL": clickhouse})  # options are held to the same
-    return kafka, clickhouse
+    return brokers, url

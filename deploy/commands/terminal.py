@@ -11,9 +11,11 @@ from deploy.settings import Settings, read_settings
 talk = Console(stderr=True, highlight=False)  # data goes to stdout, talk to stderr
 
 
-def settings() -> Settings:
-    """The process's settings. Raises Misuse with every fault at once."""
-    return read_settings(os.environ)
+def settings(**options: str | None) -> Settings:
+    """The process's settings; an option that was given stands for the variable of its name. Raises Misuse with every
+    fault at once.
+    """
+    return read_settings({**os.environ, **{name: value for name, value in options.items() if value is not None}})
 
 
 def quiet() -> None:

@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from deploy.brokers import kafka_environment
 from deploy.embedded.child import Child, answers, answers_http, free_port
 from deploy.errors import PartMissing, StackError, StackHeld
 from deploy.settings import Settings
@@ -101,7 +102,7 @@ class Stack:
         self.worker = self._start(
             "worker",
             [*OURS, "worker", "--metrics-port", str(port)],
-            KAFKA_BOOTSTRAP_SERVERS=brokers.servers,
+            **kafka_environment(brokers),
             CLICKHOUSE_URL=clickhouse,
         )
         url = f"http://127.0.0.1:{port}/metrics"

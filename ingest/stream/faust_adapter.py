@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
 from yarl import URL
 
@@ -13,13 +14,22 @@ from ingest.errors import IngestError
 from ingest.stream.faust_batch import BatchApp, BatchSchema
 from ingest.stream.intake import Intake, Spot
 from ingest.stream.meters import Meters
-from ingest.stream.plain import FETCH_BYTES, left, records_of
+from ingest.stream.plain import FETCH_BYTES, METADATA_AGE_MS, left, records_of
 from runtime.emit import Brokers
 
 _COMMIT_EVERY_S = 0.5
 _TICK_S = 0.1
 _BATCHES_MAX = 8  # a topic's buffer counts batches
 _log = logging.getLogger(__name__)
+
+
+def _credentials(brokers: Brokers) -> SASLCredentials | SSLCredentials | None:
+    context = brokers.tls_context() if brokers.with_tls else None
+    if brokers.with_login:
+        return SASLCredentials(
+            username=brokers.username, password=brokers.password, ssl_context=context, mechanism=brokers.mechanism
+        )
+    return SSLCredentials(context) if context else None
 
 
 class FaustStopped(IngestError):
@@ -39,12 +49,14 @@ class FaustAdapter:
         self.app = app = BatchApp(
             group,
             broker=[URL(f"kafka://{server}") for server in brokers.addresses],
+            broker_credentials=_credentials(brokers),
             broker_session_timeout=session_timeout_ms / 1000,
             broker_rebalance_timeout=session_timeout_ms / 1000,
             broker_heartbeat_interval=session_timeout_ms / 3000,
             broker_commit_interval=_COMMIT_EVERY_S,
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=FETCH_BYTES,
+            consumer_metadata_max_age_ms=METADATA_AGE_MS,
             stream_wait_empty=False,
             topic_disable_leader=True,
             topic_allow_declare=False,

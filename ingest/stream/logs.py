@@ -7,7 +7,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from ingest.errors import IngestError
-from runtime.emit import Brokers
+from runtime.emit import Brokers, why_unreachable
 
 # The broker's time of arrival, so that every reader judges a late record alike. One that ignores it costs only that.
 _CONFIGS = {"message.timestamp.type": "LogAppendTime"}
@@ -16,7 +16,7 @@ _TIMEOUT_MS = 10_000
 
 
 class BrokerUnreachable(IngestError):
-    """No broker answers."""
+    """No broker answers, or none lets us in."""
 
 
 class TopicMissing(IngestError):
@@ -25,14 +25,9 @@ class TopicMissing(IngestError):
 
 def _admin(brokers: Brokers) -> KafkaAdminClient:
     try:
-        return KafkaAdminClient(
-            bootstrap_servers=brokers.addresses, client_id="turnlog-admin", bootstrap_timeout_ms=_TIMEOUT_MS
-        )
-    except KafkaError as error:
-        raise BrokerUnreachable(
-            f"no Kafka broker answers at {brokers.servers!r} ({type(error).__name__}): "
-            "start one, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
-        ) from error
+        return KafkaAdminClient(**brokers.options(), client_id="turnlog-admin", bootstrap_timeout_ms=_TIMEOUT_MS)
+    except (KafkaError, OSError) as error:
+        raise BrokerUnreachable(why_unreachable(brokers)) from error
 
 
 class LogIds:

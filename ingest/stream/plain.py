@@ -16,6 +16,7 @@ from ingest.stream.meters import Meters
 from runtime.emit import Brokers
 
 FETCH_BYTES = 4 * 2**20
+METADATA_AGE_MS = 5_000  # how soon a topic is met again that was deleted and created anew; the default is 5 minutes
 _POLL_MS = 100
 LEAVE_TIMEOUT_S = 8.0  # with the last flush in it; the embedded stack kills after 12
 _APPENDED = 1  # the record's timestamp is the broker's: LogAppendTime
@@ -31,7 +32,7 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._topics, self._meters = topics, meters
         self._intake: Intake | None = None
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=brokers.addresses,
+            **brokers.options(),
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -39,6 +40,7 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             rebalance_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=session_timeout_ms // 3,
             max_partition_fetch_bytes=FETCH_BYTES,
+            metadata_max_age_ms=METADATA_AGE_MS,
         )
 
     async def run(self, intake_of: Callable[..., Intake], stop: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ from runtime.emit.brokers import Brokers
 from runtime.emit.errors import LogUnreachable
 from runtime.emit.memory import MemoryLog
 from runtime.emit.port import DurableLog, Log
+from runtime.emit.probe import why_unreachable
 from runtime.emit.recorder import Context, Recorder
 
 
@@ -17,4 +18,14 @@ def kafka_log(brokers: Brokers) -> DurableLog:
     return KafkaLog(brokers)
 
 
-__all__ = ["Brokers", "Context", "DurableLog", "Log", "LogUnreachable", "MemoryLog", "Recorder", "kafka_log"]
+__all__ = [
+    "Brokers",
+    "Context",
+    "DurableLog",
+    "Log",
+    "LogUnreachable",
+    "MemoryLog",
+    "Recorder",
+    "kafka_log",
+    "why_unreachable",
+]

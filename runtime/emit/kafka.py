@@ -15,6 +15,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from runtime.emit.brokers import Brokers
 from runtime.emit.errors import LogUnreachable
+from runtime.emit.probe import why_unreachable
 from runtime.events import Topic
 
 QUEUE_RECORDS_MAX = 20_000  # waiting for us or for the broker: kafka-python's own buffer knows no limit
@@ -38,16 +39,16 @@ _log = logging.getLogger(__name__)
 class KafkaLog:
     """Appends to the log on these brokers.
 
-    Raises LogUnreachable when none answers at the start. Later failures are counted in `dropped` (the queue was
+    Raises LogUnreachable when none lets us in at the start. Later failures are counted in `dropped` (the queue was
     full) and `failed` (the brokers did not take it), never raised into a call.
     """
 
     def __init__(self, brokers: Brokers, queue_records_max: int = QUEUE_RECORDS_MAX, **options: Any) -> None:
-        self._options = {**_OPTIONS, "bootstrap_servers": brokers.addresses, **options}
         try:
+            self._options = {**_OPTIONS, **brokers.options(), **options}
             self._producer = KafkaProducer(**self._options)
-        except KafkaError as error:
-            raise LogUnreachable(brokers.servers, type(error).__name__) from error
+        except (KafkaError, OSError) as error:
+            raise LogUnreachable(why_unreachable(brokers)) from error
         self._queue: queue.Queue[tuple[Topic, str, bytes] | None] = queue.Queue()
         self._records_max = queue_records_max
         self._settled = threading.Condition()  # guards the counts; told of every record that is done
@@ -93,8 +94,8 @@ class KafkaLog:
                 if self._spoiled and not self._closed:
                     self._renew()
                 future = self._producer.send(str(topic), value=value, key=key.encode())
-            except (KafkaError, AssertionError, ValueError) as error:  # ValueError: a key that is no text
-                self._refused(error)
+            except (KafkaError, AssertionError, ValueError, RuntimeError) as error:
+                self._refused(error)  # ValueError: a key that is no text; RuntimeError: closed while it waited
             else:
                 future.add_callback(self._acknowledged)
                 future.add_errback(self._failed)

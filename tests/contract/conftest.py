@@ -1,4 +1,4 @@
-"""A real embedded store in a process of its own, and rows to put into it."""
+"""A real embedded store in a process of its own, and rows to put into it; Apache Kafka, once per session."""
 
 import datetime as dt
 import importlib.util
@@ -10,16 +10,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from deploy.embedded.child import free_port
 from ingest import query
 from ingest.position import first_of, position_of
 from ingest.store.migrate import migrate
 from ingest.tables import SCHEMAS, Log
+from tests.contract.apache import Apache, Part, jars, part_of, running
 
 DAY = dt.datetime.now(dt.UTC).date()
 NOON = dt.datetime.combine(DAY, dt.time(12), dt.UTC)
@@ -80,6 +83,17 @@ def client(store_url: str) -> Iterator[query.Client]:
         for log in Log:
             connected.command(f"TRUNCATE TABLE {log}")
         yield connected
+
+
+@pytest.fixture(scope="session")
+def apache(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], AbstractContextManager[Part]]]:
+    """Gives the session's one broker, running and with empty topics, to one `with` at a time."""
+    server = Apache(jars(request), tmp_path_factory.mktemp("kafka"), {"PLAINTEXT": free_port()}, {})
+    server.format()
+    with running(server):
+        yield partial(part_of, server)
 
 
 _USUAL: dict[str, Any] = {

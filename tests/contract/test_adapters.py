@@ -1,165 +1,29 @@
-"""Both adapters carry the log into the tables with the effect of exactly once, whatever is killed or said twice."""
+"""All adapters carry the log into the tables with the effect of exactly once, whatever is killed or said twice."""
 
-import random
 import time
-from collections import Counter, defaultdict
-from contextlib import closing
+from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 import pytest
 
-from ingest import query
-from ingest.sketch import ALPHA
-from ingest.stream.letters import CONTENT_BYTES_MAX, DeadLetter
+from ingest.stream.letters import CONTENT_BYTES_MAX
 from runtime import events as ev
-from runtime.emit import Context, MemoryLog, Recorder
-from tests.contract.broker import Broker, Store, Workers, require_broker, until, workers_of
-
-SECOND_US = 1_000_000
-COMPONENTS = ("asr", "response", "tts")
-
-
-def calls(count, seed=0):
-    """(key, value) pairs of whole calls, two sources each, interleaved as live calls are."""
-    r, now_us = random.Random(seed), time.time_ns() // 1000
-    spoken = []
-    for _ in range(count):
-        log = MemoryLog()
-        context = Context(ev.new_call_id(now_us), "acme", r.choice(["spring", "autumn"]), "booker", variants={"a": "b"})
-        runtime, audio = Recorder(log, context, "runtime"), Recorder(log, context, "audio")
-        at = now_us - r.randrange(180) * SECOND_US
-        runtime.record(ev.CallStarted, at, direction=ev.Direction.INBOUND)
-        for turn in range(r.randint(1, 3)):
-            for component in COMPONENTS:
-                latency_us = int(r.lognormvariate(12, 1))
-                runtime.record(
-                    ev.SpanEnded, at, span=turn + 1, turn=turn, component=component, model="m", duration_us=latency_us
-                )
-            runtime.record(ev.TurnEnded, at, turn=turn, outcome=r.choice(list(ev.Outcome)), latency_us=latency_us)
-            audio.record(
-                ev.GlitchDetected, at, turn=turn, detector=ev.Detector.AUDIO, kind=ev.GlitchKind.UNDERRUN, gap_ms=41.5
-            )
-        runtime.record(ev.CallEnded, at, reason=ev.EndReason.AGENT_ENDED)
-        runtime.close(at)
-        audio.close(at)
-        spoken.append(log.records(ev.Topic.CALLS))
-    produced = []
-    while spoken:
-        one = r.choice(spoken)
-        produced.append(one.pop(0))
-        spoken = [s for s in spoken if s]
-    return produced
+from tests.contract.ground import house_at, house_on, until
+from tests.contract.grounds import CONNECTED, GROUNDS, LASTING, ground_named
+from tests.contract.processes import Store
+from tests.contract.said import calls, faults
 
 
-def identity(event):
-    return event.stream, event.source, event.seq
-
-
-def firsts(*produced):
-    """The first delivery of every event, by identity."""
-    kept = {}
-    for records in produced:
-        for _, value in records:
-            kept.setdefault(identity(ev.decode(value)), value)
-    return kept
-
-
-def faults(client, *produced):
-    """How the tables differ from what was produced; empty when they do not. No rollup is judged by another."""
-    kept = firsts(*produced)
-    events = [ev.decode(value) for value in kept.values()]
-    said = []
-    stored = query.rows(client, "SELECT stream, source, seq, payload FROM events")
-    found = {(r["stream"], r["source"], r["seq"]): r["payload"].encode() for r in stored}
-    if found != kept:
-        said.append(f"{len(kept)} events were said, {len(found)} stored, {len(found.items() & kept.items())} the same")
-    incomplete = client.command("SELECT count() FROM sources WHERE NOT complete")
-    if incomplete:
-        said.append(f"{incomplete} sources are not complete")
-    for view, event_type in (("turns", ev.TurnEnded), ("spans", ev.SpanEnded), ("glitches", ev.GlitchDetected)):
-        true, there = sum(type(e) is event_type for e in events), client.command(f"SELECT count() FROM {view}")
-        if there != true:
-            said.append(f"{there} {view}, not {true}")
-    of_call = Counter(e.stream for e in events)
-    derived = {r["call_id"]: r["events"] for r in query.rows(client, "SELECT call_id, events FROM calls")}
-    if derived != of_call:
-        said.append(
-            f"{len(derived)} calls are derived of {len(of_call)}, {len(derived.items() & of_call.items())} right"
-        )
-    return said + _rollup_faults(client, events)
-
-
-def _rollup_faults(client, events):
-    latencies = defaultdict(list)
-    for e in events:
-        if isinstance(e, ev.SpanEnded):
-            latencies[e.at // 60_000_000 * 60, e.campaign, e.component].append(e.latency_us)
-    said = []
-    rows = query.rows(client, "SELECT toUnixTimestamp(minute) AS at, * FROM latency_1m")
-    found = {(r["at"], r["campaign"], r["component"]): r for r in rows}
-    for key in latencies.keys() | found.keys():
-        true, row = latencies[key], found.get(key)
-        if row is None or row["n"] != len(true):
-            said.append(f"{key} counts {row and row['n']}, not {len(true)}")
-            continue
-        for q, column in ((0.5, "p50_us"), (0.9, "p90_us")):
-            expected = np.quantile(true, q, method="lower")
-            if abs(row[column] - expected) > ALPHA * expected * 1.0001:
-                said.append(f"{key}: {column} is {row[column]}, numpy says {expected}")
-    return said
-
-
-@pytest.fixture(scope="module", params=["plain", "faust"])
-def adapter(request):
-    return request.param
-
-
-@dataclass
-class House:
-    """A broker and a database that nobody else uses, and the workers between them."""
-
-    broker: Broker
-    url: str
-    client: query.Client
-    workers: Workers
-
-    def worker(self, **limits):
-        return self.workers.start(self.broker.servers, self.url, **limits)
-
-    def read(self):
-        self.broker.wait_read(self.workers.all)
-
-    def letters(self):
-        """Dead letters with their bytes."""
-        content = {r.key: r.value for r in self.broker.records(ev.Topic.DEAD_CONTENT)}
-        letters = [
-            (r.key, msgspec.json.decode(r.value, type=DeadLetter)) for r in self.broker.records(ev.Topic.DEAD_LETTERS)
-        ]
-        return [(letter, content[key]) for key, letter in letters]
-
-
-_houses = iter(range(1_000))
-
-
-def _house(store_url, folder, adapter):
-    database = f"adapters_{next(_houses)}"
-    with closing(query.connect(store_url)) as admin:
-        admin.command(f"CREATE DATABASE {database}")
-        url = f"{store_url}/{database}"
-        with (
-            Broker(require_broker()) as broker,
-            closing(query.connect(url)) as client,
-            workers_of(folder, adapter) as w,
-        ):
-            yield House(broker, url, client, w)
-        admin.command(f"DROP DATABASE {database}")
+@pytest.fixture(scope="module", params=GROUNDS)
+def ground(request):
+    return ground_named(request.param, request)
 
 
 @pytest.fixture
-def house(store_url, tmp_path, adapter):
-    yield from _house(store_url, tmp_path, adapter)
+def house(store_url, tmp_path, ground):
+    with house_at(ground, store_url, tmp_path) as house:
+        yield house
 
 
 # ── one log with all that a producer can do wrong, read by one worker ─────────────────────────────────────────
@@ -196,7 +60,7 @@ def poison(now_us):
 class Mixed:
     """What was produced, and what was there at the end."""
 
-    client: query.Client
+    url: str
     good: list
     poison: list
     conflict: bytes
@@ -209,8 +73,8 @@ class Mixed:
 
 
 @pytest.fixture(scope="module")
-def mixed(store_url, tmp_path_factory, adapter):
-    for house in _house(store_url, tmp_path_factory.mktemp(adapter), adapter):
+def mixed(store_url, tmp_path_factory, ground):
+    with house_at(ground, store_url, tmp_path_factory.mktemp("mixed")) as house:
         good, more, bad = calls(24), calls(4, seed=1), poison(time.time_ns() // 1000)
         twice = [record for record in good for _ in range(2)]
         key, last = good[-1]
@@ -228,10 +92,11 @@ def mixed(store_url, tmp_path_factory, adapter):
         read_again = again.counted(_RECORDS) - len(more)
         poisoned = {r.offset: r.value for r in house.broker.records(ev.Topic.CALLS) if r.key == b"poison"}
         letters = house.letters()
-        house.broker.kill()
+        if hasattr(house.broker, "kill"):
+            house.broker.kill()
         exits["without a broker"] = again.stop()
         yield Mixed(
-            house.client, good + more, bad, conflict, len(good) + 101, counted, poisoned, letters, read_again, exits
+            house.url, good + more, bad, conflict, len(good) + 101, counted, poisoned, letters, read_again, exits
         )
 
 
@@ -242,7 +107,7 @@ _COUNTED = (_RECORDS, _DUPLICATES, _CONFLICTS, _DEAD)
 
 
 def test_every_event_is_stored_once_and_every_figure_is_that_of_the_produced_events(mixed):
-    assert faults(mixed.client, mixed.good) == []
+    assert faults(mixed.url, mixed.good) == []
 
 
 def test_records_that_were_said_twice_are_counted_as_duplicates_and_not_as_events(mixed):
@@ -272,6 +137,7 @@ def test_what_is_asked_to_stop_has_stored_and_committed_what_it_read(mixed):
     assert mixed.read_again == 0
 
 
+@pytest.mark.parametrize("ground", CONNECTED, indirect=True)
 def test_a_broker_that_is_away_keeps_nobody_from_stopping(mixed):
     assert mixed.exits["without a broker"] == 0
 
@@ -304,7 +170,7 @@ def test_workers_share_the_partitions_and_killing_one_and_then_the_other_costs_n
     assert house.broker.committed() != house.broker.ends  # in the middle of it
     house.worker()
     house.read()
-    assert faults(house.client, produced, more, rest) == []
+    assert faults(house.url, produced, more, rest) == []
 
 
 def test_a_wiped_broker_overwrites_nothing_and_what_it_repeats_is_not_counted_twice(house):
@@ -318,39 +184,51 @@ def test_a_wiped_broker_overwrites_nothing_and_what_it_repeats_is_not_counted_tw
     house.broker.produce([*second[40:], *third])
     house.read()
     assert worker.alive
-    assert faults(house.client, first, second, third) == [], worker.words()
+    assert faults(house.url, first, second, third) == [], worker.words()
     assert worker.stop() == 0
     house.broker.wipe()  # and nobody is there
     house.broker.produce([*fourth[:50], *first[:100], *fourth[50:]])
     again = house.worker()
     house.read()
-    assert faults(house.client, first, second, third, fourth) == []
+    assert faults(house.url, first, second, third, fourth) == []
     assert again.counted(_DUPLICATES) == 100
 
 
-def test_a_store_that_dies_and_returns_has_lost_and_doubled_nothing(tmp_path, adapter):
+@pytest.mark.parametrize("ground", LASTING, indirect=True)
+def test_a_broker_that_keeps_its_log_may_die_under_a_worker_which_goes_on(house):
+    first, second, third = calls(12), calls(12, seed=1), calls(4, seed=2)
+    worker = house.worker(flush=20)
+    house.broker.produce(first)
+    house.read()
+    house.broker.produce(second)
+    house.broker.kill()
+    house.broker.start()
+    assert len(house.broker.records(ev.Topic.CALLS)) == len(first) + len(second)
+    house.broker.produce(third)
+    house.read()
+    assert worker.alive
+    assert faults(house.url, first, second, third) == []
+    assert worker.stop() == 0
+
+
+def test_a_store_that_dies_and_returns_has_lost_and_doubled_nothing(tmp_path, ground):
     first, second, third = calls(12), calls(12, seed=1), calls(12, seed=2)
-    with (
-        Store(tmp_path / "db") as store,
-        Broker(require_broker()) as broker,
-        workers_of(tmp_path, adapter) as workers,
-    ):
-        worker = workers.start(broker.servers, store.url, flush=20)
-        broker.produce(first)
+    with Store(tmp_path / "db") as store, house_on(ground, store.url, tmp_path) as house:
+        worker = house.worker(flush=20)
+        house.broker.produce(first)
         until(lambda: worker.said("took up") and worker.counted(_RECORDS) > 0, "it stores", worker.words)
         store.kill()
-        broker.produce(second)
+        house.broker.produce(second)
         until(lambda: worker.counted(_RETRIES) > 0, "it waits", worker.words)
         store.start()
-        broker.wait_read(workers.all)
+        house.read()
         store.kill()
         retries = worker.counted(_RETRIES)
-        broker.produce(third)
+        house.broker.produce(third)
         until(lambda: worker.counted(_RETRIES) > retries, "it waits", worker.words)
         assert worker.stop() == 0  # though nobody takes its last flush
-        assert broker.committed() != broker.ends
+        assert house.broker.committed() != house.broker.ends
         store.start()
-        workers.start(broker.servers, store.url)
-        broker.wait_read(workers.all)
-        with closing(query.connect(store.url)) as client:
-            assert faults(client, first, second, third) == []
+        house.worker()
+        house.read()
+        assert faults(store.url, first, second, third) == []

@@ -13,7 +13,8 @@ from deploy.embedded.child import free_port
 from runtime.emit import Brokers, LogUnreachable, MemoryLog
 from runtime.emit.kafka import KafkaLog
 from runtime.events import Topic
-from tests.contract.broker import Broker, by_key, require_broker, until
+from tests.contract.ground import by_key, until
+from tests.contract.kafka_broker import embedded_broker
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # as below
 
@@ -27,10 +28,17 @@ def _collected():
     gc.collect()
 
 
-@pytest.fixture
-def broker():
-    with Broker(require_broker()) as running:
+BROKERS = ("embedded", "apache")
+
+
+def _broker(kind, request):
+    with embedded_broker() if kind == "embedded" else request.getfixturevalue("apache")() as running:
         yield running
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request):
+    yield from _broker(request.param, request)
 
 
 class InMemory:
@@ -53,9 +61,13 @@ class OnBroker:
         return [(r.key.decode(), r.value) for r in self._broker.records(topic, least)]
 
 
-@pytest.fixture(params=["memory", "kafka"])
+@pytest.fixture(params=["memory", *BROKERS])
 def home(request):
-    return InMemory() if request.param == "memory" else OnBroker(request.getfixturevalue("broker"))
+    if request.param == "memory":
+        yield InMemory()
+    else:
+        for running in _broker(request.param, request):
+            yield OnBroker(running)
 
 
 def test_records_of_one_key_keep_their_order(home):
@@ -146,44 +158,41 @@ def test_what_is_appended_after_closing_is_dropped_and_counted(broker):
     assert (log.dropped, log.flush(), log.close()) == (1, 0, 0)
 
 
-def test_a_full_hand_over_drops_and_counts_and_blocks_nobody():
-    with Broker(require_broker()) as dying:
-        log = KafkaLog(dying.address, queue_records_max=10)
-        dying.kill()
-        for _ in range(200):
-            log.append(Topic.CALLS, "call-1", b"x" * 10_000)
-        assert (log.taken, log.dropped) == (10, 190)
-        assert log.close(timeout_s=0.1) == 10
+def test_a_full_hand_over_drops_and_counts_and_blocks_nobody(broker):
+    log = KafkaLog(broker.address, queue_records_max=10)
+    broker.kill()
+    for _ in range(200):
+        log.append(Topic.CALLS, "call-1", b"x" * 10_000)
+    assert (log.taken, log.dropped) == (10, 190)
+    assert log.close(timeout_s=0.1) == 10
 
 
-def test_a_broker_that_dies_under_way_leaves_a_count_and_no_error():
-    with Broker(require_broker()) as dying:
-        log = KafkaLog(dying.address)
-        log.append(Topic.CALLS, "call-1", b"before")
-        assert log.flush() == 0
-        dying.kill()
-        for n in range(100):
-            log.append(Topic.CALLS, "call-1", b"%d" % n)
-        assert log.flush(timeout_s=0.1) == 100
-        assert log.close(timeout_s=0.1) == 100
-        assert (log.delivered, log.dropped) == (1, 0)
+def test_a_broker_that_dies_under_way_leaves_a_count_and_no_error(broker):
+    log = KafkaLog(broker.address)
+    log.append(Topic.CALLS, "call-1", b"before")
+    assert log.flush() == 0
+    broker.kill()
+    for n in range(100):
+        log.append(Topic.CALLS, "call-1", b"%d" % n)
+    assert log.flush(timeout_s=0.1) == 100
+    assert log.close(timeout_s=0.1) == 100
+    assert (log.delivered, log.dropped) == (1, 0)
 
 
-def test_a_broker_that_returns_is_written_to_again_and_every_record_is_accounted_for():
-    with Broker(require_broker()) as dying:
-        log = KafkaLog(dying.address)
-        log.append(Topic.CALLS, "call-1", b"before")
-        assert log.flush() == 0
-        dying.wipe()  # it forgets its producers, too, and so refuses what was numbered for the one before
+def test_a_broker_that_returns_is_written_to_again_and_every_record_is_accounted_for(broker):
+    log = KafkaLog(broker.address)
+    log.append(Topic.CALLS, "call-1", b"before")
+    assert log.flush() == 0
+    broker.wipe()  # it forgets its producers, too, and so refuses what was numbered for the one before
 
-        def taken_again():
-            log.append(Topic.CALLS, "call-1", b"after")
-            log.flush(timeout_s=0.5)
-            return log.delivered > 1
+    def taken_again():
+        log.append(Topic.CALLS, "call-1", b"after")
+        log.flush(timeout_s=0.5)
+        return log.delivered > 1
 
-        until(taken_again, "it takes records again")
-        assert log.close() == log.failed == log.taken - log.delivered
-        assert len(dying.records(Topic.CALLS, log.delivered - 1)) == log.delivered - 1
+    until(taken_again, "it takes records again")
+    assert log.close() == log.failed == log.taken - log.delivered
+    assert len(broker.records(Topic.CALLS, log.delivered - 1)) == log.delivered - 1
 
 
 def test_nobody_at_the_address_is_one_error_with_the_address_and_the_remedy():

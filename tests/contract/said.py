@@ -1,0 +1,110 @@
+"""Whole calls as a producer says them, and how the tables differ from what was said. Knows no broker."""
+
+import random
+import time
+from collections import Counter, defaultdict
+from contextlib import closing
+
+import numpy as np
+
+from ingest import query
+from ingest.sketch import ALPHA
+from runtime import events as ev
+from runtime.emit import Context, MemoryLog, Recorder
+
+SECOND_US = 1_000_000
+COMPONENTS = ("asr", "response", "tts")
+
+
+def calls(count, seed=0):
+    """(key, value) pairs of whole calls, two sources each, interleaved as live calls are."""
+    r, now_us = random.Random(seed), time.time_ns() // 1000
+    spoken = []
+    for _ in range(count):
+        log = MemoryLog()
+        context = Context(ev.new_call_id(now_us), "acme", r.choice(["spring", "autumn"]), "booker", variants={"a": "b"})
+        runtime, audio = Recorder(log, context, "runtime"), Recorder(log, context, "audio")
+        at = now_us - r.randrange(180) * SECOND_US
+        runtime.record(ev.CallStarted, at, direction=ev.Direction.INBOUND)
+        for turn in range(r.randint(1, 3)):
+            for component in COMPONENTS:
+                latency_us = int(r.lognormvariate(12, 1))
+                runtime.record(
+                    ev.SpanEnded, at, span=turn + 1, turn=turn, component=component, model="m", duration_us=latency_us
+                )
+            runtime.record(ev.TurnEnded, at, turn=turn, outcome=r.choice(list(ev.Outcome)), latency_us=latency_us)
+            audio.record(
+                ev.GlitchDetected, at, turn=turn, detector=ev.Detector.AUDIO, kind=ev.GlitchKind.UNDERRUN, gap_ms=41.5
+            )
+        runtime.record(ev.CallEnded, at, reason=ev.EndReason.AGENT_ENDED)
+        runtime.close(at)
+        audio.close(at)
+        spoken.append(log.records(ev.Topic.CALLS))
+    produced = []
+    while spoken:
+        one = r.choice(spoken)
+        produced.append(one.pop(0))
+        spoken = [s for s in spoken if s]
+    return produced
+
+
+def identity(event):
+    return event.stream, event.source, event.seq
+
+
+def firsts(*produced):
+    """The first delivery of every event, by identity."""
+    kept = {}
+    for records in produced:
+        for _, value in records:
+            kept.setdefault(identity(ev.decode(value)), value)
+    return kept
+
+
+def faults(url, *produced):
+    """How the tables differ from what was produced; empty when they do not. No rollup is judged by another."""
+    with closing(query.connect(url)) as client:
+        return _faults(client, firsts(*produced))
+
+
+def _faults(client, kept):
+    events = [ev.decode(value) for value in kept.values()]
+    said = []
+    stored = query.rows(client, "SELECT stream, source, seq, payload FROM events")
+    found = {(r["stream"], r["source"], r["seq"]): r["payload"].encode() for r in stored}
+    if found != kept:
+        said.append(f"{len(kept)} events were said, {len(found)} stored, {len(found.items() & kept.items())} the same")
+    incomplete = client.command("SELECT count() FROM sources WHERE NOT complete")
+    if incomplete:
+        said.append(f"{incomplete} sources are not complete")
+    for view, event_type in (("turns", ev.TurnEnded), ("spans", ev.SpanEnded), ("glitches", ev.GlitchDetected)):
+        true, there = sum(type(e) is event_type for e in events), client.command(f"SELECT count() FROM {view}")
+        if there != true:
+            said.append(f"{there} {view}, not {true}")
+    of_call = Counter(e.stream for e in events)
+    derived = {r["call_id"]: r["events"] for r in query.rows(client, "SELECT call_id, events FROM calls")}
+    if derived != of_call:
+        said.append(
+            f"{len(derived)} calls are derived of {len(of_call)}, {len(derived.items() & of_call.items())} right"
+        )
+    return said + _rollup_faults(client, events)
+
+
+def _rollup_faults(client, events):
+    latencies = defaultdict(list)
+    for e in events:
+        if isinstance(e, ev.SpanEnded):
+            latencies[e.at // 60_000_000 * 60, e.campaign, e.component].append(e.latency_us)
+    said = []
+    rows = query.rows(client, "SELECT toUnixTimestamp(minute) AS at, * FROM latency_1m")
+    found = {(r["at"], r["campaign"], r["component"]): r for r in rows}
+    for key in latencies.keys() | found.keys():
+        true, row = latencies[key], found.get(key)
+        if row is None or row["n"] != len(true):
+            said.append(f"{key} counts {row and row['n']}, not {len(true)}")
+            continue
+        for q, column in ((0.5, "p50_us"), (0.9, "p90_us")):
+            expected = np.quantile(true, q, method="lower")
+            if abs(row[column] - expected) > ALPHA * expected * 1.0001:
+                said.append(f"{key}: {column} is {row[column]}, numpy says {expected}")
+    return said
