@@ -29,17 +29,22 @@ def delivered(log: DurableLog, check: Callable[[], None]) -> int:
             return lost + log.dropped
 
 
-def answered(ask: Callable[[], Answer], check: Callable[[], None]) -> Answer:
+def answered(
+    ask: Callable[[], Answer],
+    check: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+    rest: Callable[[float], None] = time.sleep,
+) -> Answer:
     """The store's answer, once there is one: it may be away for a while. Raises StackError when it stays away."""
-    deadline = time.monotonic() + STALL_S
+    deadline = clock() + STALL_S
     while True:
         check()
         try:
             return ask()
         except StoreUnreachable as error:
-            if time.monotonic() > deadline:
+            if clock() > deadline:
                 raise StackError(f"the store does not answer any more: {error}") from error
-        time.sleep(_POLL_S)
+        rest(_POLL_S)
 
 
 def arrived(
@@ -47,6 +52,8 @@ def arrived(
     backlog: Callable[[], int | None],
     check: Callable[[], None],
     tell: Callable[[int], None],
+    clock: Callable[[], float] = time.monotonic,
+    rest: Callable[[float], None] = time.sleep,
 ) -> None:
     """Return when the store holds everything, or nothing more can come.
 
@@ -54,11 +61,11 @@ def arrived(
     yet to store, None when nobody knows.
     """
     last, quiet_s = -1, 0.0
-    looked = time.monotonic()
+    looked = clock()
     while True:
-        quiet_s += time.monotonic() - looked
-        now, whole = answered(stored, check)
-        looked = time.monotonic()  # the time that the store takes is not held against the worker
+        quiet_s += clock() - looked
+        now, whole = answered(stored, check, clock, rest)
+        looked = clock()  # the time that the store takes is not held against the worker
         tell(now)
         if whole:
             return
@@ -66,4 +73,4 @@ def arrived(
             last, quiet_s = now, 0.0
         if quiet_s > STALL_S or (quiet_s > SETTLED_S and backlog() == 0):
             return
-        time.sleep(_POLL_S)
+        rest(_POLL_S)

@@ -48,18 +48,17 @@ def news(before: Sequence[PartState], now: Sequence[PartState]) -> list[str]:
     known = {part.name: part for part in before}
     told = []
     for part in now:
-        last = known.get(part.name)
-        if last is None or (part.state, part.restarts, part.since) == (last.state, last.restarts, last.since):
-            continue
-        ended = last.state == "running" or part.restarts > last.restarts + 1
-        words = [f"the {part.name} {part.ending}"] if ended else []
-        if part.state == "running":
-            words.append(f"the {part.name} runs again")
+        last = known.get(part.name, part)
+        ended = _endings(part) > _endings(last)
+        if part.state == "running" and (ended or last.state != "running"):
+            told.append(f"the {part.name} {part.ending}, and runs again" if ended else f"the {part.name} runs again")
         elif ended:
-            words.append("it is started again")
-        if words:
-            told.append("; ".join(words))
+            told.append(f"the {part.name} {part.ending}; it is started again")
     return told
+
+
+def _endings(part: PartState) -> int:
+    return part.restarts + (part.state == "waiting")
 
 
 def _held_to(settings: Settings, running: Addresses) -> None:
