@@ -32,6 +32,7 @@ def delivered(log: DurableLog, check: Callable[[], None]) -> int:
 def answered(
     ask: Callable[[], Answer],
     check: Callable[[], None],
+    *,
     clock: Callable[[], float] = time.monotonic,
     rest: Callable[[float], None] = time.sleep,
 ) -> Answer:
@@ -52,6 +53,7 @@ def arrived(
     backlog: Callable[[], int | None],
     check: Callable[[], None],
     tell: Callable[[int], None],
+    *,
     clock: Callable[[], float] = time.monotonic,
     rest: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -64,7 +66,7 @@ def arrived(
     looked = clock()
     while True:
         quiet_s += clock() - looked
-        now, whole = answered(stored, check, clock, rest)
+        now, whole = answered(stored, check, clock=clock, rest=rest)
         looked = clock()  # the time that the store takes is not held against the worker
         tell(now)
         if whole:

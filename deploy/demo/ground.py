@@ -39,7 +39,7 @@ def ground(settings: Settings, say: Callable[[str], None]) -> Iterator[Ground]:
         with tended(settings, say) as addresses:
             yield Ground(settings, addresses)
         return
-    _held_to(settings, running)
+    held_to(settings, running)
     yield Ground(settings, _whole(settings, say))
 
 
@@ -61,7 +61,7 @@ def _endings(part: PartState) -> int:
     return part.restarts + (part.state == "waiting")
 
 
-def _held_to(settings: Settings, running: Addresses) -> None:
+def held_to(settings: Settings, running: Addresses) -> None:
     """Calls that go elsewhere than where the stack's worker reads would never arrive."""
     for name, wanted, has in (
         ("KAFKA_BOOTSTRAP_SERVERS", settings.kafka.servers if settings.kafka else None, running.kafka),

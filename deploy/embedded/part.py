@@ -1,11 +1,15 @@
 """One part of the stack: performs what its course decides on its child. Decides nothing itself."""
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 from typing import Self
 
 from deploy.embedded.child import Child, rotate
 from deploy.embedded.state import PartState
 from deploy.embedded.supervise import CHECK_EVERY_S, MISSES_MAX, READY_TIMEOUT_S, Act, Course, Seen
+
+_FULL = os.strerror(errno.ENOSPC)
 
 
 class Part:
@@ -36,8 +40,9 @@ class Part:
 
     @property
     def mourning(self) -> str:
-        """How it ended, where its log is, and its last lines."""
-        return f"the {self.child.name} {self.ending}; its log is {self.child.log}:\n{self.child.last_lines()}"
+        """How it ended, where its log is, its last lines, and what to do about a full disk."""
+        words = f"the {self.child.name} {self.ending}; its log is {self.child.log}:\n{self.child.last_lines()}"
+        return f"{words}\nMake room, or set TURNLOG_STATE to another folder" if _FULL in words else words
 
     @property
     def state(self) -> PartState:
@@ -91,7 +96,7 @@ class Part:
         try:
             self.child.start()
         except OSError as error:
-            self._why = f"could not be started ({error.strerror}: make room, or set TURNLOG_STATE to another folder)"
+            self._why = f"could not be started ({error.strerror})"
         return f"starting the {self.child.name}"
 
     def _kill(self, why: str) -> None:

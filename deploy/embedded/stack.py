@@ -97,7 +97,10 @@ class Stack:
 
     def tend(self) -> None:
         """Notice what ended or hangs, and start it again when it is due. To be called several times a second."""
-        self._look()
+        for part in self._parts:
+            news = part.tend(time.monotonic(), _now_us())
+            if news:
+                self._say(news)
         now = self.addresses
         if now != self._written:
             self._written = now
@@ -181,17 +184,13 @@ class Stack:
         while not all(part.runs for part in self._parts):
             if self._stopped():
                 raise KeyboardInterrupt
-            self._look()
             for part in self._parts:
+                news = part.tend(time.monotonic(), _now_us())
                 if part.ending:
                     raise StackError(part.mourning)
+                if news:
+                    self._say(news)
             time.sleep(_POLL_S)
-
-    def _look(self) -> None:
-        for part in self._parts:
-            news = part.tend(time.monotonic(), _now_us())
-            if news:
-                self._say(news)
 
     def _stop(self) -> None:
         """In reverse: the worker flushes into a store that is still there."""

@@ -1,5 +1,6 @@
 """How long a demo waits for what can still arrive, by a made-up clock; and what it says of the parts meanwhile."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -31,7 +32,8 @@ class Clock:
 def waited(stored: Callable[[float], tuple[int, bool]], backlog: Callable[[float], int | None]) -> float:
     """The seconds that the wait took, when store and broker answer so at such a time."""
     clock = Clock()
-    arrived(lambda: stored(clock.now), lambda: backlog(clock.now), lambda: None, lambda _: None, clock, clock.rest)
+    asks = (lambda: stored(clock.now)), (lambda: backlog(clock.now))
+    arrived(*asks, lambda: None, lambda _: None, clock=clock, rest=clock.rest)
     return clock.now
 
 
@@ -70,12 +72,12 @@ def test_a_store_that_stays_away_is_an_error() -> None:
         raise StoreUnreachable("nobody answers")
 
     with pytest.raises(StackError, match="nobody answers"):
-        answered(away, lambda: None, clock, clock.rest)
+        answered(away, lambda: None, clock=clock, rest=clock.rest)
     assert clock.now == pytest.approx(STALL_S, abs=0.5)
 
 
 def steps(*parts: PartState) -> Iterator[list[str]]:
-    for before, now in zip(parts, parts[1:], strict=False):
+    for before, now in itertools.pairwise(parts):
         yield news([before], [now])
 
 
