@@ -34,6 +34,7 @@ from runtime.simulate import FaultKind, plan_faults
 AGENT = "appointments"
 TENANT = "demo"
 _WATCH_S = 0.5
+_CLOSE_S = 1.0  # what can be delivered has been waited for by then
 # The objective that each fault must breach, and no other.
 _BREACHED = {
     FaultKind.SLOW_TTS: "tts_first_byte",
@@ -103,7 +104,7 @@ def run_demo(
         provider, own_provider = stack.enter_context(_provider(settings, order))
         brokers = settings.kafka or Brokers(under.addresses.kafka)
         log = kafka_log(brokers)
-        stack.callback(log.close)
+        stack.callback(log.close, _CLOSE_S)
         client = connect(under.addresses.clickhouse)
         stack.callback(client.close)
         progress.update(task, description="importing litellm")

@@ -1,5 +1,6 @@
 """A stack that stays: started, used, hurt in every part, stopped. What is said of it is held against the kernel."""
 
+import io
 import json
 import os
 import signal
@@ -15,14 +16,15 @@ from rich.console import Console
 
 from deploy.demo.result import Result
 from deploy.demo.run import Order, run_demo
+from deploy.demo.show import show
 from deploy.embedded import Addresses, PartState, Stack, background, found_stack, supervise
-from deploy.embedded.background import stop_running
+from deploy.embedded.background import Stopped, stop_running
 from deploy.embedded.child import free_port
+from deploy.errors import StackError
 from deploy.settings import Settings
 from ingest.query import connect, rows
-from runtime.emit import MemoryLog
 from runtime.events import Topic, decode
-from tests.system.demo import TURNLOG, environment, turnlog
+from tests.system.demo import TURNLOG, Striking, environment, turnlog
 
 PATIENCE_S = 60.0  # a deadline, never a measure
 CALLS = 3
@@ -111,21 +113,6 @@ def test_a_part_that_is_killed_is_named_and_healed_in_its_place(up: Path, name: 
     assert demo(up).report.complete
 
 
-class Striking(MemoryLog):
-    """A log that does something to the stack as the n-th record of the calls topic passes: no moment is guessed."""
-
-    def __init__(self, strikes: dict[int, Callable[[], None]]) -> None:
-        super().__init__()
-        self._strikes, self._calls = strikes, 0
-
-    def append(self, topic: Topic, key: str, value: bytes) -> None:
-        super().append(topic, key, value)
-        if topic is Topic.CALLS:
-            self._calls += 1
-            if strike := self._strikes.pop(self._calls, None):
-                strike()
-
-
 def test_a_broker_that_dies_under_calls_leaves_a_demo_that_names_them(up: Path) -> None:
     """The worker stands still meanwhile, so that what the broker holds is lost and not just late."""
     until(lambda: all_run(up), "all parts run")
@@ -158,7 +145,10 @@ def test_a_broker_that_dies_under_calls_leaves_a_demo_that_names_them(up: Path) 
     assert len(said) == result.report.made == 24
     assert 0 < len(affected) < 24
     assert {call.call_id: (call.said, call.stored) for call in result.report.incomplete} == affected
-    assert not result.report.complete
+    assert not result.fine
+    told = io.StringIO()
+    show(result, (), Console(file=told, width=200))
+    assert all(call_id in told.getvalue() for call_id in affected)
 
 
 def test_a_stack_whose_supervisor_is_killed_is_taken_over(up: Path) -> None:
@@ -189,24 +179,32 @@ def test_down_names_what_it_stopped_and_finds_nothing_the_second_time(up: Path, 
     told = turnlog(tmp_path, "down", "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout) == {"pid": stack.pid, "parts": stack.children, "forced": False}
-    assert gone(stack.pid)
     assert all(map(gone, stack.children.values()))
+    until(lambda: gone(stack.pid), "the supervisor ends, with nothing left to do")
     told = turnlog(tmp_path, "down")
     assert (told.returncode, told.stdout) == (0, "")
     assert f"no stack runs in {str(tmp_path)!r}" in told.stderr
     assert json.loads(turnlog(tmp_path, "down", "--json").stdout) == {"pid": None, "parts": {}, "forced": False}
 
 
-def test_a_stack_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_that_does_not_listen_is_killed_and_the_demo_on_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert turnlog(tmp_path, "up", "--detach").returncode == 0
     stack = stack_in(tmp_path)
-    os.kill(stack.pid, signal.SIGSTOP)
+    stopped: list[Stopped | None] = []
     monkeypatch.setattr(background, "END_TIMEOUT_S", 0.2)
-    stopped = stop_running(Settings(tmp_path), lambda _: None)
-    assert stopped is not None
-    assert stopped.forced
+
+    def stop() -> None:
+        os.kill(stack.pid, signal.SIGSTOP)
+        stopped.append(stop_running(Settings(tmp_path), lambda _: None))
+
+    with pytest.raises(StackError, match="was stopped while the calls ran"):
+        demo(tmp_path, also=Striking({20: stop}))
+    assert stopped == [Stopped(stack.pid, stack.children, forced=True)]
     assert found_stack(Settings(tmp_path)) is None
-    assert all(map(gone, [stack.pid, *stack.children.values()]))
+    assert all(map(gone, stack.children.values()))
+    until(lambda: gone(stack.pid), "a killed process is gone")
 
 
 def test_in_the_foreground_it_has_the_ports_that_were_asked_for_and_ends_in_order(tmp_path: Path) -> None:
