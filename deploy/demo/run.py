@@ -18,7 +18,7 @@ from deploy.demo.ground import Ground, ground
 from deploy.demo.report import Incomplete, Report, report, stored_by_call, stored_by_source
 from deploy.demo.result import Injected, Result
 from deploy.embedded.child import Child, answers, free_port
-from deploy.embedded.stack import OURS
+from deploy.embedded.plan import OURS
 from deploy.errors import StackError
 from deploy.settings import Settings
 from ingest.query import Client, connect

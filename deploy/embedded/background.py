@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.embedded.child import STOP_TIMEOUT_S, last_lines, rotate
-from deploy.embedded.stack import OURS
+from deploy.embedded.plan import OURS
 from deploy.embedded.state import (
     ORPHANS_TIMEOUT_S,
     Addresses,

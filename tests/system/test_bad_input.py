@@ -14,7 +14,7 @@ import pytest
 
 from deploy.demo.ground import held_to
 from deploy.embedded import Stack, found_stack
-from deploy.embedded.stack import FREE_BYTES_MIN
+from deploy.embedded.plan import FREE_BYTES_MIN
 from deploy.errors import Misuse, StackHeld
 from deploy.settings import Settings, read_settings
 from ingest.query import connect, rows

@@ -23,6 +23,9 @@ from deploy.embedded.child import free_port
 from deploy.errors import StackError
 from deploy.settings import Settings
 from ingest.query import connect, rows
+from ingest.stream.logs import backlog
+from ingest.stream.worker import GROUP
+from runtime.emit import Brokers
 from runtime.events import Topic, decode
 from tests.system.demo import TURNLOG, Striking, environment, turnlog
 
@@ -82,6 +85,7 @@ def test_demo_and_sql_use_the_stack_that_runs(up: Path) -> None:
     told = turnlog(up, "sql", f"SELECT count() AS n FROM calls WHERE campaign = '{campaign}'", "--format", "json")
     assert json.loads(told.stdout) == [{"n": CALLS}]
     assert stack_in(up) == before
+    until(lambda: backlog(Brokers(before.kafka), GROUP, Topic.CALLS) == 0, "the worker has committed the whole log")
 
 
 @pytest.mark.parametrize("arguments", [["up"], ["up", "--detach"]])
@@ -131,6 +135,7 @@ def test_a_broker_that_dies_under_calls_leaves_a_demo_that_names_them(up: Path) 
         os.kill(stack.children["worker"], signal.SIGSTOP)
 
     def kill_the_broker() -> None:
+        until(lambda: backlog(Brokers(stack.kafka), GROUP, Topic.CALLS) > 0, "the broker holds what nobody has read")
         os.kill(stack.children["broker"], signal.SIGKILL)
         os.kill(stack.children["worker"], signal.SIGCONT)
 
