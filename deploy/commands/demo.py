@@ -39,11 +39,11 @@ def demo(
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
     else:
         show(result, objectives, Console(highlight=False))
-    failed = result.report.dispositions.get(result.failed_as, 0)
-    if failed:
-        talk.print(f"turnlog: {failed} calls ended as {result.failed_as!r}: see their error spans", style="red")
+    if result.failed:
+        talk.print(f"turnlog: {result.failed} calls ended as {result.failed_as!r}: see their error spans", style="red")
     if not result.report.complete:
         logs = settings().state / "logs"
-        talk.print(f"turnlog: not all events arrived, so the figures are partial: see {logs}", style="red")
-    if failed or not (result.report.complete and result.as_injected):
+        missing = f"{len(result.report.incomplete)} of {result.report.made} calls miss events"
+        talk.print(f"turnlog: {missing}, so the figures are partial: see {logs}", style="red", soft_wrap=True)
+    if not result.fine:
         raise typer.Exit(1)

@@ -39,7 +39,7 @@ def store(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8123,
 ) -> None:
     """Serve the embedded store on loopback, as ClickHouse over HTTP, until stopped."""
-    from deploy.embedded.stack import require
+    from deploy.embedded.plan import require
     from ingest.store.server import serve
 
     require("chdb", "the embedded store")

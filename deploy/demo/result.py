@@ -33,5 +33,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     @property
+    def failed(self) -> int:
+        """Calls that a bug or a provider ended."""
+        return self.report.dispositions.get(self.failed_as, 0)
+
+    @property
+    def fine(self) -> bool:
+        """Whether all that was said has arrived, no call failed, and the right ones are named."""
+        return self.report.complete and self.as_injected and not self.failed
+
+    @property
     def agreement(self) -> str:
         return "exactly those are named" if self.as_injected else "that is not what is named"

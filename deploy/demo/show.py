@@ -9,6 +9,7 @@ from deploy.demo.report import Report
 from deploy.demo.result import Result
 from runtime.events import Component
 
+INCOMPLETE_SHOWN_MAX = 50
 _E2E = "end to end"
 
 
@@ -21,6 +22,8 @@ def show(result: Result, objectives: tuple[Objective, ...], console: Console) ->
     console.print(_dispositions(report))
     console.print(_named(result, objectives))
     console.print(_completeness(report))
+    if report.incomplete:
+        console.print(_incomplete(report))
 
 
 def _latency(report: Report) -> Table:
@@ -85,3 +88,14 @@ def _completeness(report: Report) -> Text:
         for s in report.sources
     ]
     return Text("\n".join(lines), style="green" if report.complete else "red")
+
+
+def _incomplete(report: Report) -> RenderableType:
+    table = Table(title="Calls of which events are missing", title_justify="left", style="red")
+    table.add_column("call", no_wrap=True)
+    for name in ("said", "stored"):
+        table.add_column(name, justify="right")
+    for call in report.incomplete[:INCOMPLETE_SHOWN_MAX]:
+        table.add_row(call.call_id, f"{call.said:,}", f"{call.stored:,}")
+    more = len(report.incomplete) - INCOMPLETE_SHOWN_MAX
+    return Group(table, Text(f"and {more:,} more: --json names all of them", style="red")) if more > 0 else table

