@@ -1,0 +1,26 @@
+"""One call as a picture: read from the store, folded into a record, held against the objectives, written as a page."""
+
+from grafana.call.breach import Breach, breaches
+from grafana.call.fold import Unknown, call_record
+from grafana.call.page import call_page
+from grafana.call.read import read_calls
+from grafana.call.record import CallRecord, Glitch, Node, Said, Segment, Source, Span, Speech, Tool, Turn
+
+__all__ = [
+    "Breach",
+    "CallRecord",
+    "Glitch",
+    "Node",
+    "Said",
+    "Segment",
+    "Source",
+    "Span",
+    "Speech",
+    "Tool",
+    "Turn",
+    "Unknown",
+    "breaches",
+    "call_page",
+    "call_record",
+    "read_calls",
+]
