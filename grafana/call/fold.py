@@ -73,8 +73,8 @@ def call_record(events: Iterable[Event | Unknown], cut: bool = False) -> CallRec
     zero_us = start.at if start is not None else min(map(_began, told))
     spans = _spans([e for e in known if isinstance(e, SpanEnded)], zero_us)
     speech = _speech(known, zero_us)
-    moments = [e.at - zero_us for e in told] + [s.start_us for s in spans] + [s.start_us for s in speech]
-    begin_us, end_us = min(moments), max(moments)
+    turns = _turns(known, spans, speech, zero_us)
+    moments = [e.at - zero_us for e in told] + [m for t in turns for m in (t.start_us, t.end_us)]
     ended = [e for e in known if isinstance(e, CallEnded)]
     disposed = [e for e in known if isinstance(e, DispositionSet)]
     face = start or next((e for e in known if e.agent), None) or min(told, key=lambda e: (e.at, e.source, e.seq))
@@ -90,13 +90,13 @@ def call_record(events: Iterable[Event | Unknown], cut: bool = False) -> CallRec
         variants=dict(named.variants) if named else {},
         direction=start.direction.value if start else "",
         started_us=zero_us,
-        begin_us=begin_us,
-        end_us=end_us,
+        begin_us=min(moments),
+        end_us=max(moments),
         started=start is not None,
         ended=bool(ended),
         end_reason=max(ended, key=_order).reason.value if ended else "",
         disposition=max(disposed, key=_order).disposition if disposed else "",
-        turns=_turns(known, spans, speech, zero_us),
+        turns=turns,
         sources=_sources(told),
         events=tuple(
             Said(e.source, e.seq, e.at - zero_us, _type(e), getattr(e, "turn", None), isinstance(e, _KNOWN))
@@ -271,6 +271,7 @@ def _turn(number: int, its: _Pieces, zero_us: int) -> Turn:
     end = its.end
     if not extents and end is not None:  # nothing of the turn but its end has arrived
         extents = [(end.at - zero_us, end.at - zero_us)]
+    asked_us, parts = segments(its.spans, end) if number else (None, ())
     return Turn(
         number=number,
         start_us=min(start for start, _ in extents),
@@ -278,7 +279,8 @@ def _turn(number: int, its: _Pieces, zero_us: int) -> Turn:
         outcome=end.outcome.value if end else "",
         latency_us=end.latency_us if end else None,
         unattributed_us=end.unattributed_us if end else None,
-        segments=segments(its.spans, end) if number else (),
+        asked_us=asked_us,
+        segments=parts,
         speech=tuple(its.speech),
         spans=tuple(its.spans),
         nodes=tuple(its.nodes),

@@ -104,6 +104,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     outcome: str = ""
     latency_us: int | None = None
     unattributed_us: int | None = None  # as the source states it
+    asked_us: int | None = None  # when the wait began; absent when no part of it is known
     segments: tuple[Segment, ...] = ()
     speech: tuple[Speech, ...] = ()
     spans: tuple[Span, ...] = ()

@@ -8,11 +8,11 @@ from runtime.events import Component, SpanStatus, TurnEnded
 _ROOTS = (Component.TURN, Component.OPENING)
 
 
-def segments(spans: Sequence[Span], end: TurnEnded | None) -> tuple[Segment, ...]:
-    """What the wait was made of: the spans right under the turn's root, and what none of them accounts for.
+def segments(spans: Sequence[Span], end: TurnEnded | None) -> tuple[int | None, tuple[Segment, ...]]:
+    """When the wait began, and what it was made of: the spans right under the turn's root, and the rest.
 
     A part counts to its useful moment, which it has reached even if it was cut later. Without an answer the whole of
-    what was under way counts, until the cut.
+    what was under way counts, until the cut. The beginning is absent when no span tells it.
     """
     teller = end.source if end else next((s.source for s in spans), "")
     parts = _parts([s for s in spans if s.source == teller])
@@ -27,7 +27,7 @@ def segments(spans: Sequence[Span], end: TurnEnded | None) -> tuple[Segment, ...
         at_us += length_us
     if latency_us is not None and latency_us != at_us:
         found.append(Segment(UNATTRIBUTED, at_us, latency_us - at_us))
-    return tuple(found)
+    return min((s.start_us for s in parts), default=None), tuple(found)
 
 
 def _parts(spans: Sequence[Span]) -> list[Span]:
