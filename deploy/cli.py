@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.commands.call import call
 from deploy.commands.demo import demo
 from deploy.commands.parts import store, worker
 from deploy.commands.sql import sql
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 for _command in (demo, sql, worker, store):
     app.command()(_command)
+app.add_typer(call, name="call")
 
 
 def main() -> None:
@@ -30,13 +32,14 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        from grafana.errors import GrafanaError
         from ingest.errors import IngestError
         from runtime.emit import LogUnreachable
         from runtime.errors import TurnlogRuntimeError
 
         try:
             app()
-        except (DeployError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
+        except (DeployError, GrafanaError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
             _fail(str(error), 2 if isinstance(error, Misuse) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

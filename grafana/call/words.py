@@ -43,6 +43,11 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def harmless(text: str) -> str:
+    """Text that moves no cursor: what a terminal would obey is shown and not sent."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def ranges(missing: tuple[tuple[int, int], ...]) -> str:
     """3, 7-9, …"""
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in missing)
