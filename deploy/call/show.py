@@ -78,7 +78,7 @@ def _completeness(record: CallRecord) -> Iterable[Text]:
 
 def _breach(breach: Breach) -> str:
     where = f"turn {breach.turn}" if breach.turn else "opening"
-    value = "" if breach.value_ms is None else f": {exact_ms(round(breach.value_ms * 1000))}"
+    value = "" if breach.value_us is None else f": {exact_ms(breach.value_us)}"
     return f"{where}: {breach.summary}{value}"
 
 
@@ -88,7 +88,7 @@ def _breach(breach: Breach) -> str:
 def _timeline(record: CallRecord, width: int) -> RenderableType:
     scale = Scale(record.begin_us, record.end_us)
     speech = [s for t in record.turns for s in t.speech]
-    glitches = [(g.at_us, g.at_us + round(g.gap_ms * 1000), "▼", "bold red") for t in record.turns for g in t.glitches]
+    glitches = [(g.at_us, g.at_us + g.gap_us, "▼", "bold red") for t in record.turns for g in t.glitches]
     waits = [
         (t.asked_us + s.start_us, t.asked_us + s.start_us + max(0, s.length_us), "▄", _colour(s.component))
         for t in record.turns
@@ -156,7 +156,7 @@ def _turn(turn: Turn, found: Sequence[Breach], scale: Scale, width: int) -> Rend
     parts += [Text(f"  ✗ {_breach(b)}", style="red") for b in found]
     parts += [Text(f"  {line}") for line in _graph(turn)]
     parts += [
-        Text(f"  ▼ {g.kind} of {exact_ms(round(g.gap_ms * 1000))} at {clock(g.at_us, 1)}, by {g.detector}", style="red")
+        Text(f"  ▼ {g.kind} of {exact_ms(g.gap_us)} at {clock(g.at_us, 1)}, by {g.detector}", style="red")
         for g in turn.glitches
     ]
     parts.append(_tree(turn, found, max(_BAR_CHARS_MIN, width - _LABEL_CHARS - 24)))

@@ -10,7 +10,7 @@ from runtime.events import SpanStatus
 
 
 class Breach(Struct, frozen=True, kw_only=True):
-    """One thing in a call that breaches an objective. `value_ms` is absent where it counts that it happened at all.
+    """One thing in a call that breaches an objective. `value_us` is absent where it counts that it happened at all.
 
     `span` numbers a span of the `source`, `seq` a glitch; both are absent for a turn.
     """
@@ -18,8 +18,8 @@ class Breach(Struct, frozen=True, kw_only=True):
     objective: str
     summary: str
     turn: int
-    value_ms: float | None = None
-    limit_ms: float | None = None
+    value_us: int | None = None
+    limit_us: int | None = None
     source: str = ""
     span: int | None = None
     seq: int | None = None
@@ -69,8 +69,8 @@ def _span(span: Span, value_us: int, objective: Objective) -> Breach:
         objective=objective.name,
         summary=objective.summary,
         turn=span.turn,
-        value_ms=value_us / 1000,
-        limit_ms=objective.above_us / 1000,
+        value_us=value_us,
+        limit_us=objective.above_us,
         source=span.source,
         span=span.span,
     )
@@ -81,8 +81,8 @@ def _glitch(glitch: Glitch, objective: GlitchObjective) -> Breach:
         objective=objective.name,
         summary=objective.summary,
         turn=glitch.turn,
-        value_ms=glitch.gap_ms,
-        limit_ms=objective.at_least_ms,
+        value_us=glitch.gap_us,
+        limit_us=round(objective.at_least_ms * 1000),
         source=glitch.source,
         seq=glitch.seq,
     )

@@ -266,7 +266,7 @@ def _turns(known: Sequence[Event], spans: Sequence[Span], speech: Sequence[Speec
 def _turn(number: int, its: _Pieces, zero_us: int) -> Turn:
     extents = [(s.start_us, s.end_us) for s in its.spans]
     extents += [(s.start_us, s.start_us if s.end_us is None else s.end_us) for s in its.speech]
-    extents += [(g.at_us, g.at_us + round(g.gap_ms * 1000)) for g in its.glitches]
+    extents += [(g.at_us, g.at_us + g.gap_us) for g in its.glitches]
     extents += [(n.at_us, n.at_us) for n in its.nodes] + [(t.at_us, t.at_us) for t in its.tools]
     end = its.end
     if not extents and end is not None:  # nothing of the turn but its end has arrived

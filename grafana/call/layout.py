@@ -106,15 +106,13 @@ def _spoken(speech: Iterable[Speech], scale: Scale, until_us: int) -> tuple[Bar,
 
 def _gaps(glitches: Iterable[Glitch], scale: Scale, bad: set[tuple[str, int]]) -> tuple[Bar, ...]:
     return tuple(
-        scale.bar(
-            "gap bad" if (g.source, g.seq) in bad else "gap", g.at_us, g.at_us + round(g.gap_ms * 1000), _gap_tip(g)
-        )
+        scale.bar("gap bad" if (g.source, g.seq) in bad else "gap", g.at_us, g.at_us + g.gap_us, _gap_tip(g))
         for g in glitches
     )
 
 
 def _gap_tip(glitch: Glitch) -> str:
-    heard = f"{glitch.kind} of {exact_ms(round(glitch.gap_ms * 1000))} at {exact_ms(glitch.at_us)}"
+    heard = f"{glitch.kind} of {exact_ms(glitch.gap_us)} at {exact_ms(glitch.at_us)}"
     return f"{heard}, turn {glitch.turn}, heard by {glitch.detector}"
 
 

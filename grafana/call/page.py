@@ -69,7 +69,7 @@ def _facts(record: CallRecord) -> list[tuple[str, str]]:
 def _tiles(record: CallRecord) -> list[tuple[str, str, str, bool]]:
     """Figure, unit, what it is, whether it is bad."""
     turns = [t for t in record.turns if t.number]
-    gaps = [g.gap_ms for t in record.turns for g in t.glitches]
+    gaps_us = [g.gap_us for t in record.turns for g in t.glitches]
     gone = sum(t.outcome == Outcome.DISAPPEARED for t in turns)
     cut = sum(t.outcome == Outcome.INTERRUPTED for t in turns)
     return [
@@ -77,7 +77,7 @@ def _tiles(record: CallRecord) -> list[tuple[str, str, str, bool]]:
         (str(len(turns)), "", "turns of the caller", False),
         (str(gone), "", "left without an answer", gone > 0),
         (str(cut), "", "interrupted", False),
-        (f"{max(gaps):,.0f}" if gaps else "0", "ms", "longest gap in speech", False),
+        (words.round_ms(max(gaps_us, default=0)), "ms", "longest gap in speech", False),
         (str(sum(len(t.tools) for t in record.turns)), "", "tools fired", False),
     ]
 

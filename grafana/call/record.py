@@ -6,6 +6,7 @@ Times are µs from `started_us`, the moment at which the call's account begins; 
 from msgspec import Struct
 
 UNATTRIBUTED = "unattributed"
+GAP_MS_MAX = 3_600_000
 
 
 class Source(Struct, frozen=True):
@@ -75,6 +76,11 @@ class Glitch(Struct, frozen=True):
     detector: str
     kind: str
     gap_ms: float
+
+    @property
+    def gap_us(self) -> int:
+        """As it is drawn: a detector that states more than an hour is not believed."""
+        return round(min(self.gap_ms, GAP_MS_MAX) * 1000)
 
 
 class Node(Struct, frozen=True):

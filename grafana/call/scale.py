@@ -1,5 +1,7 @@
 """Maps moments to places: a scale, and the bars, marks and ticks on it, in per cent of a width. Pure."""
 
+import math
+
 from msgspec import Struct
 
 from grafana.call.words import clock
@@ -7,6 +9,7 @@ from grafana.call.words import clock
 WIDTH_PCT_MIN = 0.12  # about a pixel: what took no time can still be seen, and found by the mouse
 TICKS_MAX = 10
 _STEPS_MS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000)
+_HOUR_MS = 3_600_000
 
 
 class Bar(Struct, frozen=True):
@@ -54,8 +57,9 @@ class Scale(Struct, frozen=True):
 
     def ticks(self, count_max: int = TICKS_MAX) -> tuple[Tick, ...]:
         """At round times, counted from the call's own zero."""
-        length_ms = (self.end_us - self.start_us) / 1000
-        step_us = 1000 * next((s for s in _STEPS_MS if length_ms / s <= count_max), _STEPS_MS[-1] * 6)
+        least_ms = (self.end_us - self.start_us) / 1000 / count_max
+        hours_ms = math.ceil(least_ms / _HOUR_MS) * _HOUR_MS
+        step_us = 1000 * next((s for s in _STEPS_MS if s >= least_ms), hours_ms)
         first = -(-self.start_us // step_us)
         moments = (step_us * n for n in range(first, self.end_us // step_us + 1))
         return tuple(Tick(self.x(at), clock(at, step_us)) for at in moments)

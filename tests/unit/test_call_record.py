@@ -273,10 +273,10 @@ def test_a_call_is_held_against_each_kind_of_objective() -> None:
         TurnObjective(name="gone", summary="t", outcome=Outcome.DISAPPEARED),
     )
     found = breaches(call_record(usual().events), limits)
-    assert [(b.objective, b.turn, b.value_ms) for b in found] == [
-        ("slow", 1, 230.0),
-        ("ready", 1, 200.0),
-        ("gap", 1, 120.5),
+    assert [(b.objective, b.turn, b.value_us) for b in found] == [
+        ("slow", 1, 230_000),
+        ("ready", 1, 200_000),
+        ("gap", 1, 120_500),
         ("said", 1, None),
     ]
 
