@@ -10,6 +10,7 @@ from deploy.commands.call import call
 from deploy.commands.demo import demo
 from deploy.commands.parts import store, worker
 from deploy.commands.sql import sql
+from deploy.commands.stack import down, up
 from deploy.commands.terminal import talk
 from deploy.errors import DeployError, Misuse
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, sql, worker, store):
+for _command in (demo, up, down, sql, worker, store):
     app.command()(_command)
 app.add_typer(call, name="call")
 

@@ -4,7 +4,9 @@ DeployError
 ├── Misuse           the command line or the environment: exit code 2
 └── StackError       a part cannot start, or ended
     ├── StackHeld    another process uses the state folder
-    └── PartMissing  a part is not installed
+    ├── PartMissing  a part is not installed
+    ├── PortTaken    a part's port is in use
+    └── NoRoom       the disk is nearly full
 """
 
 
@@ -26,3 +28,11 @@ class StackHeld(StackError):
 
 class PartMissing(StackError):
     """A part of the embedded stack is not installed."""
+
+
+class PortTaken(StackError):
+    """Something else listens where a part should."""
+
+
+class NoRoom(StackError):
+    """The state folder has less room than a store needs to begin with."""

@@ -41,6 +41,15 @@ class Source(msgspec.Struct, frozen=True):
     stored: int
 
 
+class Incomplete(msgspec.Struct, frozen=True):
+    """A call of which not everything that the runtime said has arrived; perhaps nothing."""
+
+    call_id: str
+    number: int
+    said: int
+    stored: int
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     campaign: str
     made: int = 0  # calls that were made, whether or not anything of them has arrived
@@ -54,6 +63,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     latency: tuple[Latency, ...]
     breaches: tuple[Breach, ...]
     sources: tuple[Source, ...]
+    incomplete: tuple[Incomplete, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -69,6 +79,17 @@ def stored_by_source(client: Client, campaign: str) -> dict[str, tuple[int, int,
         {"campaign": campaign},
     )
     return {r["source"]: (int(r["calls"]), int(r["whole"]), int(r["stored"])) for r in found}
+
+
+def stored_by_call(client: Client, campaign: str, source: str) -> dict[str, int]:
+    """Call → events of the source that are stored. A call of which nothing arrived is not among them."""
+    found = rows(
+        client,
+        "SELECT call_id, stored FROM sources WHERE source = {source:String}"
+        " AND call_id IN (SELECT call_id FROM calls WHERE campaign = {campaign:String})",
+        {"campaign": campaign, "source": source},
+    )
+    return {r["call_id"]: int(r["stored"]) for r in found}
 
 
 def report(client: Client, campaign: str, sent: dict[str, int], objectives: Sequence[Objective]) -> Report:

@@ -1,4 +1,4 @@
-"""Runs the demo: a stack, a provider, calls into the log, and patience until the store holds all of it."""
+"""Runs the demo: a provider, calls into the log, and a report of what of it came to be stored."""
 
 import asyncio
 import threading
@@ -13,16 +13,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from alerts.slos import Objective, objectives
-from deploy.demo.report import Report, report, stored_by_source
+from deploy.demo.arrival import answered, arrived, delivered
+from deploy.demo.ground import Ground, ground
+from deploy.demo.report import Incomplete, Report, report, stored_by_call, stored_by_source
 from deploy.demo.result import Injected, Result
-from deploy.embedded import Stack
 from deploy.embedded.child import Child, answers, free_port
 from deploy.embedded.stack import OURS
-from deploy.errors import DeployError, StackError
+from deploy.errors import StackError
 from deploy.settings import Settings
-from ingest.errors import StoreError
 from ingest.query import Client, connect
-from runtime.emit import Brokers, DurableLog, Log, kafka_log
+from ingest.stream.logs import BrokerUnreachable, backlog
+from ingest.stream.worker import GROUP
+from runtime.emit import Brokers, Log, kafka_log
 from runtime.events import Topic
 from runtime.graph import library
 from runtime.models import Provider, preload
@@ -31,8 +33,6 @@ from runtime.simulate import FaultKind, plan_faults
 
 AGENT = "appointments"
 TENANT = "demo"
-_STALL_S = 60.0  # a killed worker's partitions are given away after its session of 6 s
-_POLL_S = 0.2
 _WATCH_S = 0.5
 # The objective that each fault must breach, and no other.
 _BREACHED = {
@@ -70,21 +70,17 @@ class _Tee:
 
 
 class _Watch:
-    """Tells when a child has ended: of a worker, since another can go on; the others end the demo."""
+    """Tells what becomes of the parts under way. Who runs the stack heals it; of the provider nobody else knows."""
 
-    def __init__(self, stack: Stack, provider: Child | None, say: Callable[[str], None]) -> None:
-        self._stack, self._provider, self._say = stack, provider, say
-        self._told = False
+    def __init__(self, under: Ground, provider: Child | None, say: Callable[[str], None]) -> None:
+        self._under, self._provider, self._say = under, provider, say
 
     def check(self) -> None:
-        """Raises StackError with the child's last words."""
-        self._stack.check()
+        """Raises StackError when there is nothing to wait for: the stack was stopped, or the provider has ended."""
+        for words in self._under.news():
+            self._say(words)
         if self._provider is not None and not self._provider.alive:
             raise StackError(f"{self._provider.ending}\nRun the demo again; what was stored is kept")
-        worker = self._stack.worker
-        if worker is not None and not worker.alive and not self._told:
-            self._told = True
-            self._say(f"{worker.ending}\nStart `turnlog worker` beside this to go on; waiting {_STALL_S:g} s")
 
 
 def run_demo(
@@ -102,12 +98,13 @@ def run_demo(
     with ExitStack() as stack:
         progress = stack.enter_context(_progress(talk))
         task = progress.add_task("starting", total=None)
-        parts = stack.enter_context(Stack(settings, lambda step: progress.update(task, description=step)))
+        under = stack.enter_context(ground(settings, lambda step: progress.update(task, description=step)))
         progress.update(task, description="starting the provider")
         provider, own_provider = stack.enter_context(_provider(settings, order))
-        log = kafka_log(settings.kafka or Brokers(parts.addresses.kafka))
+        brokers = settings.kafka or Brokers(under.addresses.kafka)
+        log = kafka_log(brokers)
         stack.callback(log.close)
-        client = connect(parts.addresses.clickhouse)
+        client = connect(under.addresses.clickhouse)
         stack.callback(client.close)
         progress.update(task, description="importing litellm")
         warm.join()
@@ -121,15 +118,26 @@ def run_demo(
             faults=plan_faults(order.seed, order.calls) if order.faults else {},
         )
         target: Log = log if also is None else _Tee(log, also)
-        watch = _Watch(parts, own_provider, lambda words: progress.console.print(words, markup=False, style="red"))
+
+        def say(words: str) -> None:
+            progress.console.print(words, markup=False, style="red", soft_wrap=True)
+
+        watch = _Watch(under, own_provider, say)
         calls = _calls(wanted, order, provider, target, lambda: progress.advance(task))
         summaries = asyncio.run(_while_alive(calls, watch))
-        watch.check()
-        _delivered(log)
+        progress.update(task, description="waiting for the broker")
+        lost = delivered(log, watch.check)
+        if lost:
+            say(f"the broker did not take {lost:,} records")
         sent = {SOURCE: sum(s.said.get(SOURCE, 0) for s in summaries)}
         progress.update(task, description="events stored", total=sent[SOURCE], completed=0)
-        found = _arrived(client, campaign, sent, watch, lambda stored: progress.update(task, completed=stored))
-        found = msgspec.structs.replace(found, made=len(summaries))
+        arrived(
+            lambda: _stored(client, campaign, sent),
+            lambda: _backlog(brokers),
+            watch.check,
+            lambda stored: progress.update(task, completed=stored),
+        )
+        found = answered(lambda: _report(client, campaign, sent, summaries), watch.check)
     return Result(
         run=run,
         seed=order.seed,
@@ -151,34 +159,28 @@ async def _calls(
         return await run_calls(run, ports, log, order.calls, concurrency=order.concurrency, ended=ended)
 
 
-def _delivered(log: DurableLog) -> None:
-    lost = log.flush(30.0)
-    if lost or log.dropped:
-        raise DeployError(
-            f"the broker did not take {lost} records in 30 s and {log.dropped} were dropped, so the figures would be "
-            "wrong: see its log in the state folder and run the demo again"
-        )
+def _stored(client: Client, campaign: str, sent: dict[str, int]) -> tuple[int, bool]:
+    """Events in the store, and whether they are all."""
+    stored = stored_by_source(client, campaign)
+    whole = all(calls == complete for calls, complete, _ in stored.values())
+    events = {source: n for source, (_, _, n) in stored.items()}
+    return sum(events.values()), whole and events == sent
 
 
-def _arrived(client: Client, campaign: str, sent: dict[str, int], watch: _Watch, tell: Callable[[int], None]) -> Report:
-    """The report, once every source is complete; or as it stands when nothing has moved for a minute."""
-    last, moved = -1, time.monotonic()
-    while time.monotonic() - moved < _STALL_S:
-        watch.check()
-        try:
-            stored = stored_by_source(client, campaign)
-        except StoreError as error:
-            watch.check()
-            raise StackError(f"the store does not answer any more: {error}") from error
-        now = sum(events for _, _, events in stored.values())
-        tell(now)
-        whole = all(calls == complete for calls, complete, _ in stored.values())
-        if whole and {s: n for s, (_, _, n) in stored.items()} == sent:
-            break
-        if now != last:
-            last, moved = now, time.monotonic()
-        time.sleep(_POLL_S)
-    return report(client, campaign, sent, objectives())
+def _backlog(brokers: Brokers) -> int | None:
+    try:
+        return backlog(brokers, GROUP, Topic.CALLS)
+    except BrokerUnreachable:
+        return None
+
+
+def _report(client: Client, campaign: str, sent: dict[str, int], summaries: list[CallSummary]) -> Report:
+    found = report(client, campaign, sent, objectives())
+    stored = stored_by_call(client, campaign, SOURCE)
+    incomplete = (Incomplete(s.call_id, s.number, s.said.get(SOURCE, 0), stored.get(s.call_id, 0)) for s in summaries)
+    return msgspec.structs.replace(
+        found, made=len(summaries), incomplete=tuple(i for i in incomplete if i.said != i.stored)
+    )
 
 
 async def _while_alive(calls: Coroutine[Any, Any, list[CallSummary]], watch: _Watch) -> list[CallSummary]:

@@ -1,9 +1,13 @@
 """One child process: started, watched, stopped, its last words kept. Knows nothing of what it runs."""
 
+import contextlib
 import ctypes
 import os
+import random
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -13,11 +17,16 @@ from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 
+from deploy.embedded.supervise import READY_TIMEOUT_S
 from deploy.errors import StackError
 
-READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 12.0
+LOG_BYTES_MAX = 5_000_000
+# Below what systems give to outgoing connections: a client that keeps trying a dead port there may meet itself on it,
+# and the part cannot come back.
+PORTS = range(20_000, 32_000)
 _LAST_LINES = 12
+_LAST_BYTES = 16_384
 _POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what is on loopback is behind no proxy
@@ -31,12 +40,17 @@ def _die_with_parent() -> None:
 
 
 class Child:
-    """A process whose output goes to `log`. Start it from the main thread: it ends when its starting thread does."""
+    """A process whose output goes to `log`. It ends when the thread that starts it does.
 
-    def __init__(self, name: str, argv: Sequence[str], log: Path, **environment: str) -> None:
-        self.name, self._argv, self._log = name, list(argv), log
+    It inherits the file descriptors of `keep`. What `log` holds already stays, up to LOG_BYTES_MAX of it.
+    """
+
+    def __init__(self, name: str, argv: Sequence[str], log: Path, keep: Sequence[int] = (), **environment: str) -> None:
+        self.name, self.log = name, log
+        self._argv, self._keep = list(argv), tuple(keep)
         self._environment = environment  # for what `ps` may not show
         self._process: subprocess.Popen[bytes] | None = None
+        self._told_from = 0
 
     @property
     def pid(self) -> int | None:
@@ -47,20 +61,28 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     @property
-    def ending(self) -> str:
+    def how(self) -> str:
         """How it ended, in words."""
         code = (self._process.poll() if self._process else None) or 0
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return f"the {self.name} {how}; its log is {self._log}:\n{self.last_lines()}"
+        return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+
+    @property
+    def ending(self) -> str:
+        """How it ended, where its log is, and its last lines."""
+        return f"the {self.name} {self.how}; its log is {self.log}:\n{self.last_lines()}"
 
     def start(self) -> None:
-        with self._log.open("wb") as log:
+        self._process = None
+        rotate(self.log)
+        with self.log.open("ab") as log:
+            self._told_from = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  our own programs, no shell
                 self._argv,
                 env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=self._keep,
                 start_new_session=True,  # Ctrl-C reaches us, and we stop the children in order
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, no lock taken
             )
@@ -74,7 +96,7 @@ class Child:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"the {self.name} is not ready after {READY_TIMEOUT_S:g} s; "
-                    f"its log is {self._log}:\n{self.last_lines()}"
+                    f"its log is {self.log}:\n{self.last_lines()}"
                 )
             time.sleep(_POLL_S)
 
@@ -90,21 +112,53 @@ class Child:
                 self._process.kill()
         self._process.wait()
 
+    def kill(self) -> None:
+        """End it at once, and do not wait: what the kernel holds may take its time."""
+        if self._process is not None:
+            self._process.kill()
+
     def last_lines(self) -> str:
-        """The end of its log, indented."""
-        try:
-            lines = self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-        except OSError:
-            lines = []
-        return "\n".join(f"    {line}" for line in lines) or "    (it said nothing)"
+        """The end of what it said since it was started, indented."""
+        return last_lines(self.log, self._told_from)
+
+
+def last_lines(log: Path, since: int = 0) -> str:
+    """The end of what a log holds beyond `since` bytes, indented; or of all of it, when it was rotated meanwhile."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(since if since <= size else 0, size - _LAST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()[-_LAST_LINES:]
+    except OSError:
+        lines = []
+    return "\n".join(f"    {line}" for line in lines) or "    (it said nothing)"
+
+
+def rotate(log: Path) -> None:
+    """Keep a log within bounds: beyond LOG_BYTES_MAX it becomes `.1`. By a copy, since who writes it has it open."""
+    with contextlib.suppress(OSError):  # it is not there yet; or the disk is full, and then it grows no more
+        if log.stat().st_size > LOG_BYTES_MAX:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
 
 
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if not taken(port):
+            return port
+    raise StackError(f"no loopback port in {PORTS.start} to {PORTS.stop} is free: end what listens there")
+
+
+def taken(port: int) -> str:
+    """Why a listener may not have the loopback port; '' when it may."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are over do not count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror or type(error).__name__
+    return ""
 
 
 def answers(port: int) -> bool:
@@ -112,6 +166,18 @@ def answers(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=0.5):
             return True
+    except OSError:
+        return False
+
+
+def answers_kafka(port: int) -> bool:
+    """Whether a broker on the loopback port answers: for a broker that hangs, the kernel still takes connections."""
+    api_versions, version, correlation, no_client = 18, 0, 1, -1
+    asked = struct.pack(">hhih", api_versions, version, correlation, no_client)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2.0) as connection:
+            connection.sendall(struct.pack(">i", len(asked)) + asked)
+            return len(connection.recv(1)) == 1
     except OSError:
         return False
 

