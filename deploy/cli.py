@@ -34,7 +34,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        from grafana.errors import GrafanaError
+        from grafana.errors import GrafanaError, UnknownObjective
         from ingest.errors import IngestError
         from runtime.emit import LogUnreachable
         from runtime.errors import TurnlogRuntimeError
@@ -42,7 +42,7 @@ def main() -> None:
         try:
             app()
         except (DeployError, GrafanaError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
-            _fail(str(error), 2 if isinstance(error, Misuse) else 1)
+            _fail(str(error), 2 if isinstance(error, Misuse | UnknownObjective) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

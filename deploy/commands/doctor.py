@@ -14,7 +14,8 @@ _PIPE_CHARS = 300
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print facts and findings as JSON.")] = False) -> None:
     """Examine the installation, and the stack or the servers that it uses. Exit 1 when something is at fault."""
-    from deploy.doctor import gather, judge
+    from deploy.doctor.gather import gather
+    from deploy.doctor.judge import judge
 
     quiet()
     end_in_order()

@@ -38,7 +38,7 @@ def gather(settings: Settings, now_us: int) -> Facts:
         checks["broker"] = lambda: _broker(brokers)
     if url is not None:
         checks["store"] = lambda: _store(url, now_us)
-    found, failed = _all(checks)
+    found, failed = make_all(checks, PATIENCE_S)
     left = read(settings.state) if stack is None else None
     parts: tuple[Part, ...] = found.get("parts", ())
     shown = Stack(pid=stack.pid, started_at=stack.started_at, shared=stack.shared, parts=parts) if stack else None
@@ -58,7 +58,9 @@ def gather(settings: Settings, now_us: int) -> Facts:
     )
 
 
-def _all(checks: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+def make_all(
+    checks: Mapping[str, Callable[[], Any]], patience_s: Mapping[str, float]
+) -> tuple[dict[str, Any], dict[str, str]]:
     """What each check found, or why it could not. A thread that hangs is left behind; it ends with the process."""
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
@@ -76,9 +78,9 @@ def _all(checks: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[
     for thread in threads.values():
         thread.start()
     for name, thread in threads.items():
-        thread.join(max(0.0, began_s + PATIENCE_S[name] - time.monotonic()))
+        thread.join(max(0.0, began_s + patience_s[name] - time.monotonic()))
         if thread.is_alive():
-            failed[name] = f"no answer in {PATIENCE_S[name]:g} s"
+            failed[name] = f"no answer in {patience_s[name]:g} s"
     late = {name for name in found if name in failed}
     return {name: value for name, value in found.items() if name not in late}, dict(failed)
 

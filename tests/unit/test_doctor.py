@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploy.doctor import gather as edge
 from deploy.doctor.facts import Broker, Disk, Facts, Incomplete, Letters, Part, Partition, Stack, Store
+from deploy.doctor.gather import gather, make_all
 from deploy.doctor.judge import (
     EMBEDDED,
     FREE_BYTES_FEW,
@@ -172,21 +172,21 @@ def test_faults_come_first() -> None:
     assert [f.level for f in found] == ["fault", "warning", "note"]
 
 
-def test_a_check_that_hangs_or_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_hangs_or_breaks_hides_no_other() -> None:
     forever = threading.Event()
 
     def broken() -> None:
         raise KeyError("something that was said")
 
-    monkeypatch.setattr(edge, "PATIENCE_S", {"broker": 0.05, "store": 5.0, "disk": 5.0})
-    found, failed = edge._all({"broker": forever.wait, "store": broken, "disk": lambda: 7})
+    patience_s = {"broker": 0.05, "store": 5.0, "disk": 5.0}
+    found, failed = make_all({"broker": forever.wait, "store": broken, "disk": lambda: 7}, patience_s)
     forever.set()
     assert found == {"disk": 7}
     assert failed == {"broker": "no answer in 0.05 s", "store": "the check itself failed (KeyError)"}
 
 
 def test_without_a_stack_the_installation_and_the_disk_are_examined(tmp_path: Path) -> None:
-    found = edge.gather(Settings(tmp_path / "not" / "there"), NOW)
+    found = gather(Settings(tmp_path / "not" / "there"), NOW)
     assert found.stack is None
     assert found.broker is found.store is None
     assert found.failed == {}
