@@ -20,7 +20,7 @@ _COLOURS = {
     "tts": "yellow",
     "unattributed": "cyan",
 }
-_LABEL_CHARS = 40  # of a span: indentation, component and maker
+_LABEL_CHARS = 38  # of a span: indentation, component and maker
 _SPANS_PER_TURN_MAX = 60
 _BAR_CHARS_MIN = 16
 
@@ -59,7 +59,9 @@ def _head(record: CallRecord, found: Sequence[Breach]) -> RenderableType:
         *(Text(f"✗ {_breach(b)}", style="red") for b in found),
     ]
     if not found:
-        lines.append(Text("✓ no objective breached", style="green"))
+        whole = record.complete
+        words = "✓ no objective breached" if whole else "! no objective breached in what has arrived"
+        lines.append(Text(words, style="green" if whole else "yellow"))
     return Group(*lines)
 
 
@@ -69,7 +71,7 @@ def _completeness(record: CallRecord) -> Iterable[Text]:
         if s.complete:
             yield Text(f"✓ complete: {s.stored:,} of {s.said:,} events of {name}", style="green")
             continue
-        told = f"{s.stored:,} events, not closed" if s.said is None else f"{s.stored:,} of {s.said:,} events"
+        told = f"{counted(s.stored, 'event')}, not closed," if s.said is None else f"{s.stored:,} of {s.said:,} events"
         holes = f"; missing: {ranges(s.missing)}" if s.missing else ""
         yield Text(f"! not complete: {told} of {name}{holes}", style="yellow")
     if record.cut:
@@ -103,11 +105,9 @@ def _timeline(record: CallRecord, width: int) -> RenderableType:
             axis.append(" " * (place - axis.cell_len) + tick.label)
     return Group(
         "",
-        Text("caller  ").append_text(_line(scale, width, _spoken(speech, "caller", record, "white"))),
+        Text("caller  ").append_text(_line(scale, width, _spoken(speech, "caller", "white"))),
         Text("wait    ").append_text(_line(scale, width, waits)),
-        Text("agent   ").append_text(
-            _line(scale, width, [*_spoken(speech, "agent", record, "bright_black"), *glitches])
-        ),
+        Text("agent   ").append_text(_line(scale, width, [*_spoken(speech, "agent", "bright_black"), *glitches])),
         Text("tools   ").append_text(_line(scale, width, tools)),
         axis,
     )
@@ -116,9 +116,8 @@ def _timeline(record: CallRecord, width: int) -> RenderableType:
 _Stroke = tuple[int, int, str, str]  # from, to, the character, its style
 
 
-def _spoken(speech: Iterable[Speech], who: str, record: CallRecord, style: str) -> list[_Stroke]:
-    until_us = record.end_us
-    return [(s.start_us, until_us if s.end_us is None else s.end_us, "▄", style) for s in speech if s.speaker == who]
+def _spoken(speech: Iterable[Speech], who: str, style: str) -> list[_Stroke]:
+    return [(s.start_us, s.until_us, "▄", style) for s in speech if s.speaker == who]
 
 
 def _line(scale: Scale, width: int, strokes: Iterable[_Stroke]) -> Text:
@@ -159,7 +158,7 @@ def _turn(turn: Turn, found: Sequence[Breach], scale: Scale, width: int) -> Rend
         Text(f"  ▼ {g.kind} of {exact_ms(g.gap_us)} at {clock(g.at_us, 1)}, by {g.detector}", style="red")
         for g in turn.glitches
     ]
-    parts.append(_tree(turn, found, max(_BAR_CHARS_MIN, width - _LABEL_CHARS - 24)))
+    parts.append(_tree(turn, found, max(_BAR_CHARS_MIN, width - _LABEL_CHARS - 25)))
     if len(turn.spans) > _SPANS_PER_TURN_MAX:
         parts.append(
             Text(f"  {counted(len(turn.spans) - _SPANS_PER_TURN_MAX, 'more span')}: see --json", style="yellow")
@@ -204,7 +203,7 @@ def _tree(turn: Turn, found: Sequence[Breach], width: int) -> RenderableType:
     bad = {(b.source, b.span) for b in found if b.span is not None}
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(width=_LABEL_CHARS, no_wrap=True, overflow="ellipsis")
-    table.add_column(width=9, justify="right", no_wrap=True)
+    table.add_column(width=10, justify="right", no_wrap=True)
     table.add_column(width=width, no_wrap=True)
     table.add_column(no_wrap=True)
     for span in turn.spans[:_SPANS_PER_TURN_MAX]:
@@ -212,7 +211,7 @@ def _tree(turn: Turn, found: Sequence[Breach], width: int) -> RenderableType:
         label = Text("  " + "  " * min(span.depth, 8) + harmless(span.component), style)
         label.append(f" {harmless(span.provider)} {harmless(span.model)}".rstrip(), "dim")
         status = "" if span.status == "ok" else span.status
-        status += " (parent missing)" if span.orphan else ""
+        status += " no parent" if span.orphan else ""
         table.add_row(
             label,
             Text(f"{round_ms(span.end_us - span.start_us)} ms", style),

@@ -22,6 +22,8 @@ _PIPE_BARS_CHARS = 110
 
 
 class Sort(StrEnum):
+    """As in `grafana.call`, which `turnlog --help` has no time to import; a test holds them equal."""
+
     WORST = "worst"
     NEWEST = "newest"
     LONGEST = "longest"

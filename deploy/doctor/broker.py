@@ -41,7 +41,7 @@ def ask_broker(brokers: Brokers) -> Broker:
                 members=_members(admin),
                 letters=_letters(consumer, dead),
             )
-    except KafkaError as error:
+    except (KafkaError, OSError) as error:
         raise DeployError(f"no broker answers at {brokers.servers} ({type(error).__name__})") from error
 
 

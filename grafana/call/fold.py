@@ -157,20 +157,22 @@ def _speech(known: Sequence[Event], zero_us: int) -> list[Speech]:
         if isinstance(e, SpeechStarted):
             place = (e.source, e.speaker.value)
             if place in open_:
-                found.append(_open(open_[place], zero_us))
+                found.append(_open(open_[place], e.at, zero_us))
             open_[place] = e
         elif isinstance(e, SpeechEnded):
             began = open_.pop((e.source, e.speaker.value), None)
-            start_us = e.at - e.duration_us - zero_us
+            start_us, end_us = e.at - e.duration_us - zero_us, e.at - zero_us
             if began is not None and began.turn != e.turn:
-                found.append(_open(began, zero_us))
-            found.append(Speech(e.source, e.speaker.value, e.turn, start_us, e.at - zero_us))
-    found += [_open(began, zero_us) for began in open_.values()]
+                found.append(_open(began, start_us + zero_us, zero_us))
+            found.append(Speech(e.source, e.speaker.value, e.turn, start_us, end_us, end_us))
+    last = max((e.at for e in known), default=0)
+    found += [_open(began, last, zero_us) for began in open_.values()]
     return sorted(found, key=lambda s: (s.start_us, s.source, s.speaker))
 
 
-def _open(began: SpeechStarted, zero_us: int) -> Speech:
-    return Speech(began.source, began.speaker.value, began.turn, began.at - zero_us, None)
+def _open(began: SpeechStarted, by: int, zero_us: int) -> Speech:
+    start_us = began.at - zero_us
+    return Speech(began.source, began.speaker.value, began.turn, start_us, None, max(start_us, by - zero_us))
 
 
 # ── spans ──
@@ -265,7 +267,7 @@ def _turns(known: Sequence[Event], spans: Sequence[Span], speech: Sequence[Speec
 
 def _turn(number: int, its: _Pieces, zero_us: int) -> Turn:
     extents = [(s.start_us, s.end_us) for s in its.spans]
-    extents += [(s.start_us, s.start_us if s.end_us is None else s.end_us) for s in its.speech]
+    extents += [(s.start_us, s.until_us) for s in its.speech]
     extents += [(g.at_us, g.at_us + g.gap_us) for g in its.glitches]
     extents += [(n.at_us, n.at_us) for n in its.nodes] + [(t.at_us, t.at_us) for t in its.tools]
     end = its.end

@@ -61,9 +61,9 @@ def picture(record: CallRecord, objectives: Sequence[Objective], found: Sequence
     return Picture(
         scale.ticks(),
         tuple(_band(t, scale) for t in record.turns if t.number),
-        _lanes(record.turns, scale, record, found),
+        _lanes(record, scale, found),
         waits.ticks(5),
-        tuple(_row(t, waits, limits, record, [b for b in found if b.turn == t.number]) for t in record.turns),
+        tuple(_row(t, waits, limits, [b for b in found if b.turn == t.number]) for t in record.turns),
     )
 
 
@@ -75,7 +75,8 @@ def _band(turn: Turn, scale: Scale) -> Band:
 # ── lanes that run with the call ──
 
 
-def _lanes(turns: Sequence[Turn], scale: Scale, record: CallRecord, found: Sequence[Breach]) -> tuple[Lane, ...]:
+def _lanes(record: CallRecord, scale: Scale, found: Sequence[Breach]) -> tuple[Lane, ...]:
+    turns = record.turns
     speech = [s for t in turns for s in t.speech]
     bad = {(b.source, b.seq) for b in found if b.seq is not None}
     glitches = [g for t in turns for g in t.glitches]
@@ -83,24 +84,23 @@ def _lanes(turns: Sequence[Turn], scale: Scale, record: CallRecord, found: Seque
         scale.mark("unknown", p.at_us, f"{p.type}: a type that this version does not know") for p in record.points
     ]
     return (
-        Lane("caller", _spoken([s for s in speech if s.speaker == "caller"], scale, record.end_us)),
+        Lane("caller", _spoken([s for s in speech if s.speaker == "caller"], scale)),
         Lane("wait", tuple(b for t in turns for b in _waited(t, scale))),
         Lane(
             "agent",
-            _spoken([s for s in speech if s.speaker == "agent"], scale, record.end_us) + _gaps(glitches, scale, bad),
+            _spoken([s for s in speech if s.speaker == "agent"], scale) + _gaps(glitches, scale, bad),
             tuple(scale.mark("glitch", g.at_us, _gap_tip(g)) for g in glitches),
         ),
         Lane("graph", (), tuple(graph)),
     )
 
 
-def _spoken(speech: Iterable[Speech], scale: Scale, until_us: int) -> tuple[Bar, ...]:
+def _spoken(speech: Iterable[Speech], scale: Scale) -> tuple[Bar, ...]:
     bars = []
     for s in speech:
-        end_us = until_us if s.end_us is None else s.end_us
-        length = "no end was said" if s.end_us is None else f"{exact_ms(end_us - s.start_us)}"
-        tip = f"{s.speaker} speaks, turn {s.turn}: {length}, from {exact_ms(s.start_us)} to {exact_ms(end_us)}"
-        bars.append(scale.bar(s.speaker if s.end_us is not None else f"{s.speaker} open", s.start_us, end_us, tip))
+        length = "no end was said" if s.end_us is None else exact_ms(s.end_us - s.start_us)
+        tip = f"{s.speaker} speaks, turn {s.turn}: {length}, from {exact_ms(s.start_us)} to {exact_ms(s.until_us)}"
+        bars.append(scale.bar(s.speaker if s.end_us is not None else f"{s.speaker} open", s.start_us, s.until_us, tip))
     return tuple(bars)
 
 
@@ -180,7 +180,7 @@ def _lines(turn: Turn, limits: Sequence[SpanObjective]) -> list[tuple[SpanObject
     return found
 
 
-def _row(turn: Turn, waits: Scale, limits: Sequence[SpanObjective], record: CallRecord, found: Sequence[Breach]) -> Row:
+def _row(turn: Turn, waits: Scale, limits: Sequence[SpanObjective], found: Sequence[Breach]) -> Row:
     scale = Scale(turn.start_us, turn.end_us)
     bad = {(b.source, b.span) for b in found if b.span is not None}
     works = tuple(Work(s, _work(s, scale, limits), (s.source, s.span) in bad) for s in turn.spans)
@@ -188,7 +188,7 @@ def _row(turn: Turn, waits: Scale, limits: Sequence[SpanObjective], record: Call
         turn,
         _stack(turn, waits, limits, found),
         scale.ticks(8),
-        _own_lanes(turn, scale, record, found),
+        _own_lanes(turn, scale, found),
         works,
         tuple(found),
     )
@@ -206,13 +206,13 @@ def _stack(turn: Turn, waits: Scale, limits: Sequence[SpanObjective], found: Seq
     return Lane("wait", tuple(bars), tuple(marks))
 
 
-def _own_lanes(turn: Turn, scale: Scale, record: CallRecord, found: Sequence[Breach]) -> tuple[Lane, ...]:
+def _own_lanes(turn: Turn, scale: Scale, found: Sequence[Breach]) -> tuple[Lane, ...]:
     heard = [s for s in turn.speech if s.speaker == "caller"]
     said = [s for s in turn.speech if s.speaker == "agent"]
     bad = {(b.source, b.seq) for b in found if b.seq is not None}
-    lanes = [Lane("caller speaks", _spoken(heard, scale, record.end_us))] if heard else []
+    lanes = [Lane("caller speaks", _spoken(heard, scale))] if heard else []
     if said or turn.glitches:
-        lanes.append(Lane("agent speaks", _spoken(said, scale, record.end_us) + _gaps(turn.glitches, scale, bad)))
+        lanes.append(Lane("agent speaks", _spoken(said, scale) + _gaps(turn.glitches, scale, bad)))
     if turn.nodes or turn.tools:
         lanes.append(Lane("graph", (), tuple(_graph([turn], scale))))
     return tuple(lanes)

@@ -23,13 +23,14 @@ class Source(Struct, frozen=True):
 
 
 class Speech(Struct, frozen=True):
-    """Somebody speaks. `end_us` is absent when no end of it was said."""
+    """Somebody speaks. `end_us` is absent when no end of it was said; it was over by `until_us` at the latest."""
 
     source: str
     speaker: str
     turn: int
     start_us: int
     end_us: int | None
+    until_us: int
 
 
 class Span(Struct, frozen=True, kw_only=True):

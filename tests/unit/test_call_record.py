@@ -242,6 +242,20 @@ def test_an_end_without_a_beginning_brings_its_own_length() -> None:
     assert [(s.start_us, s.end_us) for s in record.turns[0].speech] == [(0, 700 * MS)]
 
 
+def test_a_speech_whose_end_is_lost_is_over_when_the_same_speaker_begins_again() -> None:
+    t = Teller()
+    t.say(SpeechStarted, 0, speaker=Speaker.AGENT, turn=1)
+    t.say(SpeechStarted, 500, speaker=Speaker.CALLER, turn=1)
+    t.say(SpeechStarted, 900, speaker=Speaker.AGENT, turn=2)
+    t.say(SpeechEnded, 1_500, speaker=Speaker.AGENT, turn=2, duration_us=600 * MS)
+    speech = [s for turn in call_record(t.events).turns for s in turn.speech]
+    assert [(s.speaker, s.end_us, s.until_us // MS) for s in speech] == [
+        ("agent", None, 900),
+        ("caller", None, 1_500),
+        ("agent", 1_500 * MS, 1_500),
+    ]
+
+
 def test_events_of_unknown_types_are_points() -> None:
     newer = Unknown(stream=CALL, source="runtime", seq=22, at=ZERO_US + 4_000 * MS, type="SafetyTriggered")
     record = call_record([*usual().events, newer])
