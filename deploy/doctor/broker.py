@@ -21,7 +21,7 @@ _POLL_MS = 200
 _TAIL_POLLS_MAX = 50
 
 
-def ask_broker(brokers: Brokers) -> Broker:
+def ask_broker(brokers: Brokers, letters_max: int = LETTERS_READ_MAX) -> Broker:
     """Blocks for some seconds at most when they answer. Raises DeployError when they do not."""
     options = {"bootstrap_servers": brokers.addresses, "bootstrap_timeout_ms": _TIMEOUT_MS}
     try:
@@ -39,7 +39,7 @@ def ask_broker(brokers: Brokers) -> Broker:
                 missing_topics=tuple(t.value for t in Topic if t not in there),
                 partitions=_lag(consumer, calls, _committed(admin)),
                 members=_members(admin),
-                letters=_letters(consumer, dead),
+                letters=_letters(consumer, dead, letters_max),
             )
     except (KafkaError, OSError) as error:
         raise DeployError(f"no broker answers at {brokers.servers} ({type(error).__name__})") from error
@@ -89,11 +89,11 @@ def _members(admin: Any) -> int | None:
     return None
 
 
-def _letters(consumer: Any, places: list[TopicPartition]) -> Letters:
+def _letters(consumer: Any, places: list[TopicPartition], letters_max: int) -> Letters:
     """Counts them all, and reads the newest."""
     ends = _ends(consumer, places)
     begins = consumer.beginning_offsets(places) if places else {}
-    each = LETTERS_READ_MAX // max(1, len(places))
+    each = letters_max // max(1, len(places))
     for place in places:
         consumer.seek(place, max(begins[place], ends[place] - each))
     reasons: Counter[str] = Counter()

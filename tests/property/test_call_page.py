@@ -13,6 +13,7 @@ from alerts.slos import GlitchObjective, Objective, SpanObjective, TurnObjective
 from deploy.call.show import call_drawing
 from grafana.call import CallRecord, breaches, call_page, call_record
 from grafana.call.layout import Lane, picture
+from grafana.call.page import EVENTS_MAX, SPANS_PER_TURN_MAX, TURNS_MAX
 from grafana.call.scale import TICKS_MAX, WIDTH_PCT_MIN, Bar, Scale
 from runtime.events import (
     CallEnded,
@@ -218,3 +219,19 @@ def test_the_page_asks_for_nothing_and_allows_its_own_style_and_script_alone() -
     assert re.fullmatch(
         r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; script-src 'sha256-[A-Za-z0-9+/]{43}='", policy
     )
+
+
+def test_a_page_of_a_huge_call_says_what_it_leaves_out() -> None:
+    envelope = {"stream": CALL, "source": "runtime", "v": 1, "tenant": "t", "campaign": "c"}
+    told = [TurnEnded(seq=n, at=n, turn=n, outcome=Outcome.ANSWERED, **envelope) for n in range(1, TURNS_MAX + 4)]
+    spans = [
+        SpanEnded(seq=10_000 + n, at=n, turn=1, span=n + 1, component="tool", duration_us=0, **envelope)
+        for n in range(SPANS_PER_TURN_MAX + 7)
+    ]
+    rest = EVENTS_MAX + 11 - len(told) - len(spans)
+    nodes = [NodeEntered(seq=20_000 + n, at=n, turn=0, node="", **envelope) for n in range(rest)]
+    text = Page(call_page(call_record([*told, *spans, *nodes]), LIMITS)).text
+    assert "3 more turns are not shown" not in text  # turn 0 is a row as well
+    assert "4 more turns are not shown" in text
+    assert "7 more spans are not shown" in text
+    assert "11 more are not shown" in text

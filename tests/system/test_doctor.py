@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 
+from deploy.doctor.broker import ask_broker
 from deploy.embedded import Addresses, Stack
 from deploy.settings import Settings
 from runtime.emit import Brokers, Context, Recorder, kafka_log
@@ -122,6 +123,8 @@ def test_dead_letters_are_counted_by_reason_and_their_bytes_stay_where_they_are(
     assert code == 1
     assert found["facts"]["broker"]["letters"]["by_reason"] == {"malformed": 3, "unknown_type": 1}
     assert "3 malformed, 1 unknown_type" in faults(found)["dead letters"]
+    letters = ask_broker(Brokers(where.kafka), letters_max=3).letters
+    assert (letters.count, letters.read) == (4, 3)
     told = turnlog(state, "doctor")
     assert told.returncode == 1
     assert "4 records could not be stored" in told.stdout
