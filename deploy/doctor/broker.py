@@ -17,6 +17,7 @@ from runtime.events import Topic
 
 LETTERS_READ_MAX = 1_000
 _TIMEOUT_MS = 5_000
+_FIRST_POLL_MS = 1_000  # the first fetch of a consumer takes longest
 _POLL_MS = 200
 _TAIL_POLLS_MAX = 50
 
@@ -76,9 +77,11 @@ def _ends(consumer: Any, places: list[TopicPartition]) -> dict[TopicPartition, i
     consumer.assign(places)
     for place, end in consumer.end_offsets(places).items():
         consumer.seek(place, end)
+    patience_ms = _FIRST_POLL_MS
     for _ in range(_TAIL_POLLS_MAX):
-        if not consumer.poll(timeout_ms=_POLL_MS):
+        if not consumer.poll(timeout_ms=patience_ms):
             break
+        patience_ms = _POLL_MS
     return {place: consumer.position(place) for place in places}
 
 
