@@ -12,21 +12,23 @@ _SHORT_CHARS = 12  # the end of an id: calls of one minute begin alike
 
 
 def lines_table(lines: Sequence[CallLine], short: bool) -> Table:
-    """`short` shows the end of an id, by which `turnlog call show` finds it as well."""
+    """`short`, for a narrow terminal, shows the end of an id, by which `turnlog call show` finds it as well."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("call", no_wrap=True)
     table.add_column("started", no_wrap=True)
     table.add_column("campaign", overflow="fold")
-    for name in ("length", "turns", "worst ms"):
+    for name in ("turns", "worst ms") if short else ("length", "turns", "worst ms"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("disposition", overflow="fold")
     table.add_column("what was wrong", overflow="fold")
     for line in lines:
+        started = moment(round(line.started.timestamp() * 1_000_000))
+        lasted = "" if line.length_us is None else length(line.length_us)
         table.add_row(
             f"…{line.call_id[-_SHORT_CHARS:]}" if short else line.call_id,
-            moment(round(line.started.timestamp() * 1_000_000)),
+            started[5:16] if short else started,  # month to minute
             Text(harmless(line.campaign)),
-            "" if line.length_us is None else length(line.length_us),
+            *(() if short else (lasted,)),
             str(line.turns),
             round_ms(line.slowest_us),
             Text(harmless(line.disposition)),
