@@ -5,7 +5,8 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,29 @@ from deploy.embedded.child import Child, answers_http, free_port
 from deploy.embedded.stack import OURS, require
 from deploy.errors import DeployError
 from deploy.settings import Settings
-from ingest.query import connect, table
+from ingest.query import Client, connect, table
 
 Answer = tuple[list[str], list[Sequence[Any]]]
 
 
 def ask(settings: Settings, query: str, say: Callable[[str], None]) -> Answer:
     """Column names and rows. Raises IngestError or DeployError with what to do."""
+    with opened_store(settings, say) as client:
+        return table(client, query, read_only=True)
+
+
+@contextmanager
+def opened_store(settings: Settings, say: Callable[[str], None]) -> Iterator[Client]:
+    """A client of the store: of yours, of the stack's, or of the embedded one, which runs inside. `say` is told then.
+
+    Raises IngestError or DeployError with what to do.
+    """
     running = found_stack(settings)
     url = settings.clickhouse or (running.clickhouse if running else None)
     if url is not None:
-        return _answer(url, query)
+        with closing(connect(url)) as client:
+            yield client
+        return
     folder = settings.state / "store"
     if not folder.is_dir():
         raise DeployError(
@@ -38,17 +51,10 @@ def ask(settings: Settings, query: str, say: Callable[[str], None]) -> Answer:
         child.start()
         try:
             child.wait_ready(lambda: answers_http(f"http://127.0.0.1:{port}/ping"))
-            return _answer(f"http://127.0.0.1:{port}", query)
+            with closing(connect(f"http://127.0.0.1:{port}")) as client:
+                yield client
         finally:
             child.stop()
-
-
-def _answer(url: str, query: str) -> Answer:
-    client = connect(url)
-    try:
-        return table(client, query, read_only=True)
-    finally:
-        client.close()
 
 
 def print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from deploy.commands.call import call
 from deploy.commands.demo import demo
+from deploy.commands.doctor import doctor
 from deploy.commands.parts import store, worker
 from deploy.commands.sql import sql
 from deploy.commands.stack import down, up
@@ -20,8 +22,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, up, down, sql, worker, store):
+for _command in (demo, up, down, doctor, sql, worker, store):
     app.command()(_command)
+app.add_typer(call, name="call")
 
 
 def main() -> None:
@@ -31,14 +34,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        from grafana.errors import GrafanaError, UnknownObjective
         from ingest.errors import IngestError
         from runtime.emit import LogUnreachable
         from runtime.errors import TurnlogRuntimeError
 
         try:
             app()
-        except (DeployError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
-            _fail(str(error), 2 if isinstance(error, Misuse) else 1)
+        except (DeployError, GrafanaError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
+            _fail(str(error), 2 if isinstance(error, Misuse | UnknownObjective) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -1,1 +1,1 @@
-"""Draws the boards as code; computes no figure of its own."""
+"""Draws what was measured: single calls today, boards as code later. Measures nothing itself."""

@@ -1,0 +1,1 @@
+"""Calls at a terminal: the list of them, and one drawn in characters."""

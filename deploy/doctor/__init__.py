@@ -1,0 +1,1 @@
+"""Examines an installation and whatever runs of it: gathers facts, judges them, and says what to do."""
