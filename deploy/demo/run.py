@@ -67,6 +67,7 @@ class Order:
         options += ["--provider URL"] if self.provider is not None else []
         return {
             "command": f"turnlog demo {' '.join(options)}",
+            "seed": str(self.seed),
             "clock": "virtual: all figures repeat for this seed" if self.virtual else "real",
             "provider": "simulated" if self.provider is None else "yours",
             "at a time": f"{self.concurrency} calls",
