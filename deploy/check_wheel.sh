@@ -44,8 +44,8 @@ sys.exit(f"imported from the repository, not from the wheel: {here}" if here els
 PYTHON
 turnlog --help >/dev/null
 turnlog demo --calls 4 --json >"$ROOM/demo.json"
-"$PY" -c 'import json, sys; json.load(open(sys.argv[1]))' "$ROOM/demo.json" || {
-    say "the demo wrote no JSON to stdout:"
+"$PY" -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["page"] is None)' "$ROOM/demo.json" || {
+    say "the demo wrote no JSON to stdout, or no page:"
     cat "$ROOM/demo.json" >&2
     exit 1
 }

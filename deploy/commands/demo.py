@@ -1,10 +1,13 @@
 """`turnlog demo`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.style import Style
+from rich.text import Text
 
 from deploy.commands.terminal import end_in_order, quiet, settings, talk
 
@@ -21,6 +24,7 @@ def demo(
             help="Base URL of an OpenAI-compatible provider; its key is TURNLOG_MODEL_KEY. Implies --real-time."
         ),
     ] = None,
+    pages: Annotated[bool, typer.Option(help="Write the run as pages with plots, in the state folder.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Run simulated calls through broker, worker and store, and print what was measured."""
@@ -30,7 +34,13 @@ def demo(
     quiet()
     end_in_order()
     order = Order(
-        calls=calls, seed=seed, concurrency=concurrency, faults=faults, real_time=real_time, provider=provider
+        calls=calls,
+        seed=seed,
+        concurrency=concurrency,
+        faults=faults,
+        real_time=real_time,
+        provider=provider,
+        pages=pages,
     )
     result, objectives = run_demo(settings(), order, talk)
     if as_json:
@@ -39,6 +49,9 @@ def demo(
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
     else:
         show(result, objectives, Console(highlight=False))
+    if result.page:
+        uri = Path(result.page).as_uri()
+        talk.print(Text.assemble("the run's page: ", (uri, Style(link=uri))), soft_wrap=True)
     if result.failed:
         talk.print(f"turnlog: {result.failed} calls ended as {result.failed_as!r}: see their error spans", style="red")
     if not result.report.complete:

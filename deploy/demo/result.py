@@ -24,6 +24,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     failed_as: str  # the disposition of calls that a bug or a provider ended
     injected: tuple[Injected, ...]
     report: Report
+    page: str | None = None  # the path of the run's page, where one was written
 
     @property
     def as_injected(self) -> bool:

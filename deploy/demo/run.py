@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from alerts.slos import Objective, objectives
 from deploy.demo.arrival import answered, arrived, delivered
 from deploy.demo.ground import Ground, ground
+from deploy.demo.pages import with_page
 from deploy.demo.report import Incomplete, Report, report, stored_by_call, stored_by_source
 from deploy.demo.result import Injected, Result
 from deploy.embedded.child import Child, answers, free_port
@@ -54,10 +55,25 @@ class Order:
     faults: bool = True
     real_time: bool = False
     provider: str | None = None
+    pages: bool = True
 
     @property
     def virtual(self) -> bool:
         return not self.real_time and self.provider is None
+
+    def told(self) -> dict[str, str]:
+        """How such a run is made, for a reader; a provider's URL may hold a password, so it is not repeated."""
+        options = [f"--calls {self.calls} --seed {self.seed}"]
+        options += ["--no-faults"] if not self.faults else []
+        options += ["--real-time"] if self.real_time else []
+        options += ["--provider URL"] if self.provider is not None else []
+        return {
+            "command": f"turnlog demo {' '.join(options)}",
+            "seed": str(self.seed),
+            "clock": "virtual: all figures repeat for this seed" if self.virtual else "real",
+            "provider": "simulated" if self.provider is None else "yours",
+            "at a time": f"{self.concurrency} calls",
+        }
 
 
 class _Tee:
@@ -145,15 +161,19 @@ def run_demo(
             lambda stored: progress.update(task, completed=stored),
         )
         found = answered(lambda: _report(client, campaign, sent, summaries), watch.check)
-    return Result(
-        run=run,
-        seed=order.seed,
-        clock="virtual" if order.virtual else "real",
-        seconds=round(time.monotonic() - began, 1),
-        failed_as=wanted.agent.on_failure,
-        injected=_injected(wanted, summaries),
-        report=found,
-    ), objectives()
+        result = Result(
+            run=run,
+            seed=order.seed,
+            clock="virtual" if order.virtual else "real",
+            seconds=round(time.monotonic() - began, 1),
+            failed_as=wanted.agent.on_failure,
+            injected=_injected(wanted, summaries),
+            report=found,
+        )
+        if order.pages:
+            progress.update(task, description="writing the pages")
+            result = with_page(client, result, objectives(), order.told(), state=settings.state, say=say)
+    return result, objectives()
 
 
 async def _calls(

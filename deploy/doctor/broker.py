@@ -24,8 +24,8 @@ _TAIL_POLLS_MAX = 50
 
 def ask_broker(brokers: Brokers, letters_max: int = LETTERS_READ_MAX) -> Broker:
     """Blocks for some seconds at most when they answer. Raises DeployError when they do not."""
-    options = {"bootstrap_servers": brokers.addresses, "bootstrap_timeout_ms": _TIMEOUT_MS}
     try:
+        options = {**brokers.options(), "bootstrap_timeout_ms": _TIMEOUT_MS}
         with (
             closing(KafkaAdminClient(client_id="turnlog-doctor", **options)) as admin,
             closing(
