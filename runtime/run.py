@@ -47,9 +47,9 @@ class Run:
     """What all calls of a run have in common. `faults` maps call numbers to what goes wrong in them.
 
     `virtual`: the virtual clock, for a provider that declares its times. `start_us` gives the wall time at which
-    a call begins (on the virtual clock only); it is now by default. `lead` gives the pseudonym of whom a call rings, made
-    with the tenant's key (`runtime.events.lead_id`); by default it is not known. Raises PersonalDataRefused when a name
-    has the shape of a phone number.
+    a call begins (on the virtual clock only); it is now by default. `lead` gives the pseudonym of whom a call rings,
+    made with the tenant's key (`runtime.events.lead_id`); by default it is not known. Raises PersonalDataRefused when
+    a name has the shape of a phone number.
     """
 
     agent: Agent
