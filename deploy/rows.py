@@ -4,14 +4,17 @@ All but the table are written block by block, so that an answer of any length pa
 """
 
 import csv
-import json
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TextIO
 
+import msgspec
+
 from ingest.query import Answer
+
+_ENCODER = msgspec.json.Encoder(enc_hook=str, decimal_format="string")
+_AS_IT_IS = frozenset({str, int, float, type(None)})  # what `csv` writes as we would
 
 
 class Format(StrEnum):
@@ -29,19 +32,21 @@ def write(answer: Answer, form: Format, out: TextIO) -> int:
 def _json(answer: Answer, out: TextIO) -> int:
     """An array with an object a row. Times and decimals are text; what is no finite number is null."""
     count = 0
-    out.write("[")
-    for text in _objects(answer):
-        out.write(",\n " if count else "\n ")
-        out.write(text)
-        count += 1
-    out.write("\n]\n" if count else "]\n")
+    for block in answer.blocks:
+        for text in _objects(answer.columns, block):
+            out.write(",\n " if count else "[\n ")
+            out.write(text)
+            count += 1
+    out.write("\n]\n" if count else "[]\n")
     return count
 
 
 def _ndjson(answer: Answer, out: TextIO) -> int:
+    """The same objects, one a line."""
     count = 0
-    for count, text in enumerate(_objects(answer), start=1):  # noqa: B007  it is what we return
-        out.write(f"{text}\n")
+    for block in answer.blocks:
+        out.writelines(f"{text}\n" for text in _objects(answer.columns, block))
+        count += len(block)
     return count
 
 
@@ -51,7 +56,7 @@ def _csv(answer: Answer, out: TextIO) -> int:
     lines.writerow(answer.columns)
     count = 0
     for block in answer.blocks:
-        lines.writerows([_text(value) for value in row] for row in block)
+        lines.writerows([value if type(value) in _AS_IT_IS else _text(value) for value in row] for row in block)
         count += len(block)
     return count
 
@@ -78,22 +83,12 @@ _WRITERS: Mapping[Format, Callable[[Answer, TextIO], int]] = {
 }
 
 
-def _objects(answer: Answer) -> Iterator[str]:
-    for block in answer.blocks:
-        for row in block:
-            yield _as_json(dict(zip(answer.columns, row, strict=True)))
+def _objects(columns: Sequence[str], block: Sequence[Sequence[Any]]) -> Iterator[str]:
+    return (_as_json(dict(zip(columns, row, strict=True))) for row in block)
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(_plain(value), default=str, ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return _ENCODER.encode(value).decode()
 
 
 def _text(value: Any) -> str:

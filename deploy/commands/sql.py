@@ -67,7 +67,7 @@ def sql(
         return
     question = read_question(query, file, sys.stdin)
     if question is None:
-        sys.stderr.write(f"{context.get_help()}\n")
+        typer.echo(context.get_help())
         raise typer.Exit(2)
     values = bound(question, param or ())
     if limit is None:
