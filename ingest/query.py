@@ -67,20 +67,6 @@ def rows(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> l
     return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
 
-def table(
-    client: Client, sql: str, params: Mapping[str, Any] | None = None, *, read_only: bool = False
-) -> tuple[list[str], list[Sequence[Any]]]:
-    """The result as column names and rows. A statement without a result, such as DDL, answers what it did.
-
-    `read_only` is for statements that somebody typed: what would write, or reach a file or another host, is refused.
-    """
-    if read_only:
-        _refuse_files(sql)
-    result = _result(client, sql, params, read_only)
-    rows = list(result.result_rows)
-    return list(result.column_names) or _described(client, sql, params, read_only), rows
-
-
 class Answer(NamedTuple):
     """Rows in blocks, as they come. `blocks` may be read once, inside the `with` that made it."""
 
@@ -92,10 +78,10 @@ class Answer(NamedTuple):
 def asked(
     client: Client, sql: str, params: Mapping[str, Any] | None = None, *, rows_max: int = 0, timeout_s: int = 0
 ) -> Iterator[Answer]:
-    """The answer to a statement that somebody typed, which is read-only as in `table`. Only one block is held.
+    """The answer to a statement that somebody typed, of which one block is held at a time.
 
-    `rows_max` and `timeout_s` bound it; 0 leaves it to the server. Raises StoreUnreachable or StoreRefused, also while
-    blocks are read.
+    What would write, or reach a file or another host, is refused. `rows_max` and `timeout_s` bound it; 0 leaves it to
+    the server. Raises StoreUnreachable or StoreRefused, also while blocks are read.
     """
     _refuse_files(sql)
     # `limit` cuts the result and no subquery of it, so the store need not compute what nobody reads.
@@ -105,7 +91,7 @@ def asked(
             sql, parameters=dict(params) if params else None, settings={k: v for k, v in settings.items() if v}
         )
     with stream:
-        columns = list(getattr(stream.source, "column_names", ())) or _described(client, sql, params, read_only=True)
+        columns = list(getattr(stream.source, "column_names", ())) or _described(client, sql, params)
         yield Answer(columns, _blocks(stream, timeout_s))
 
 
@@ -133,7 +119,8 @@ def _typed(timeout_s: int) -> Iterator[None]:
         raise StoreRefused(said.replace(" FORMAT Native", ""), error.code) from None
     except StoreUnreachable as error:
         if "TIMEOUT_EXCEEDED" in str(error) or "timed out" in str(error):
-            raise StoreUnreachable(f"the answer takes longer than {timeout_s} s") from None
+            bound = f"longer than {timeout_s} s" if timeout_s else "too long"
+            raise StoreUnreachable(f"the answer takes {bound}") from None
         raise
 
 
@@ -142,17 +129,18 @@ def _refuse_files(sql: str) -> None:
         raise StoreRefused("a question writes no file, so it may not say OUTFILE: use the output of this command")
 
 
-def _described(client: Client, sql: str, params: Mapping[str, Any] | None, read_only: bool) -> list[str]:
+def _described(client: Client, sql: str, params: Mapping[str, Any] | None) -> list[str]:
     """An empty result of the embedded store has no header in Native; SHOW cannot be described."""
     with suppress(StoreRefused):
-        described = _result(client, f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", params, read_only)
+        described = _result(client, f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", params, {"readonly": 1})
         return [str(row[0]) for row in described.result_rows]
     return []
 
 
-def _result(client: Client, sql: str, params: Mapping[str, Any] | None, read_only: bool = False) -> QueryResult:
+def _result(
+    client: Client, sql: str, params: Mapping[str, Any] | None, settings: dict[str, Any] | None = None
+) -> QueryResult:
     with translated("querying the store"):
-        settings = {"readonly": 1} if read_only else None
         return client.query(sql, parameters=dict(params) if params else None, settings=settings)
 
 
@@ -168,4 +156,4 @@ def _parsed(url: str) -> tuple[Any, int]:
     return parts, port
 
 
-__all__ = ["Answer", "Client", "StoreError", "asked", "connect", "rows", "table"]
+__all__ = ["Answer", "Client", "StoreError", "asked", "connect", "rows"]

@@ -23,6 +23,7 @@ _GRACE_S = 15  # what the store has to say that the time is over
 
 # What to do about ClickHouse's commonest refusals of a question, by its codes.
 _ADVICE = {
+    60: "`turnlog sql --views` lists what there is",
     456: "give it a value: --param NAME=VALUE",
     396: "ask for fewer days, rows or columns",
 }

@@ -68,5 +68,5 @@ def migrate(client: Client, known: list[Migration] | None = None) -> list[str]:
                 "INSERT INTO migrations (name, hash) SELECT {name:String}, {hash:String}",
                 parameters={"name": migration.name, "hash": migration.hash},
             )
-        comment(client)  # each time: words may change without a migration, and replacing a view drops them
+    comment(client)  # each time: words may change without a migration, and replacing a view drops them
     return [m.name for m in todo]

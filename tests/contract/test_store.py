@@ -116,10 +116,6 @@ def test_words_that_were_lost_or_changed_come_back_with_the_next_start(client):
     assert client.command(sql) == before != ""
 
 
-def test_an_empty_result_still_has_columns(client):
-    assert query.table(client, "SELECT turn, outcome FROM turns -- none yet") == (["turn", "outcome"], [])
-
-
 def test_generations_count_in_order_of_first_sight_and_never_change(client):
     assert [generation_of(client, "calls", log) for log in ("z", "a", "m")] == [0, 1, 2]
     client.command("OPTIMIZE TABLE logs_log FINAL")

@@ -153,7 +153,6 @@ def made_calls(now: dt.datetime) -> list[tuple[str, bytes]]:
     cut.turn(3, "no_interest", "goodbye_no")
     cut.end(9, "not_interested")
     records = log.records(Topic.CALLS)
-    lost = next(
-        n for n, (key, value) in enumerate(records) if key == cut.call_id and isinstance(decode(value), SpeechEnded)
-    )
+    mine = [n for n, (key, _) in enumerate(records) if key == cut.call_id]
+    lost = next(n for n in mine if isinstance(decode(records[n][1]), SpeechEnded))
     return [*records[:lost], *records[lost + 1 :]]
