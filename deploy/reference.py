@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.errors import Misuse
 from ingest.query import Answer
 from ingest.tables import VIEWS
+from ingest.views import Description
 
 BEGIN = "<!-- written by: python -m deploy.reference docs/sql.md -->"
 END = "<!-- end of what is written -->"
@@ -27,11 +28,10 @@ def reference_rows() -> Answer:
 
 def reference_text() -> str:
     """For a person at a terminal."""
-    return "\n\n".join("\n".join(_paragraph(view)) for view in VIEWS) + "\n"
+    return "\n\n".join("\n".join(_paragraph(*view)) for view in VIEWS.items()) + "\n"
 
 
-def _paragraph(view: str) -> Iterator[str]:
-    described = next(it for name, it in VIEWS.items() if name == view)
+def _paragraph(view: str, described: Description) -> Iterator[str]:
     name_width = max(len(column.name) for column in described.columns)
     type_width = max(len(column.type) for column in described.columns)
     yield f"{view}: {described.row}"
