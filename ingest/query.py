@@ -2,9 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -67,27 +67,80 @@ def rows(client: Client, sql: str, params: Mapping[str, Any] | None = None) -> l
     return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
 
-def table(
-    client: Client, sql: str, params: Mapping[str, Any] | None = None, *, read_only: bool = False
-) -> tuple[list[str], list[Sequence[Any]]]:
-    """The result as column names and rows. A statement without a result, such as DDL, answers what it did.
+class Answer(NamedTuple):
+    """Rows in blocks, as they come. `blocks` may be read once, inside the `with` that made it."""
 
-    `read_only` is for statements that somebody typed: what would write, or reach a file or another host, is refused.
+    columns: list[str]
+    blocks: Iterator[Sequence[Sequence[Any]]]
+
+
+@contextmanager
+def asked(
+    client: Client, sql: str, params: Mapping[str, Any] | None = None, *, rows_max: int = 0, timeout_s: int = 0
+) -> Iterator[Answer]:
+    """The answer to a statement that somebody typed, of which one block is held at a time.
+
+    What would write, or reach a file or another host, is refused. `rows_max` and `timeout_s` bound it; 0 leaves it to
+    the server. Raises StoreUnreachable or StoreRefused, also while blocks are read.
     """
-    if read_only and _OUTFILE.search(sql):
+    _refuse_files(sql)
+    # `limit` cuts the result and no subquery of it, so the store need not compute what nobody reads.
+    settings = {"readonly": 1, "limit": rows_max, "max_execution_time": timeout_s}
+    with _typed(timeout_s):
+        stream = client.query_row_block_stream(
+            sql, parameters=dict(params) if params else None, settings={k: v for k, v in settings.items() if v}
+        )
+    with stream:
+        columns = list(getattr(stream.source, "column_names", ())) or _described(client, sql, params)
+        yield Answer(columns, _blocks(stream, timeout_s))
+
+
+def _blocks(stream: Any, timeout_s: int) -> Iterator[Sequence[Sequence[Any]]]:
+    while True:
+        with _typed(timeout_s):
+            block = next(stream, None)
+        if block is None:
+            return
+        yield block
+
+
+@contextmanager
+def _typed(timeout_s: int) -> Iterator[None]:
+    """Errors in terms of what was typed: the driver puts a FORMAT behind it, and ClickHouse speaks of that as well."""
+    try:
+        with translated("querying the store"):
+            yield
+    except StoreRefused as error:
+        said = str(error)
+        if "FORMAT AS Native" in said:
+            said = "querying the store: the statement ends before it is complete"
+        elif "(FORMAT)" in said and ": FORMAT Native" in said:
+            said = "querying the store: this is no question, or it names a FORMAT itself, which is not for it to say"
+        raise StoreRefused(said.replace(" FORMAT Native", ""), error.code) from None
+    except StoreUnreachable as error:
+        if "TIMEOUT_EXCEEDED" in str(error) or "timed out" in str(error):
+            bound = f"longer than {timeout_s} s" if timeout_s else "too long"
+            raise StoreUnreachable(f"the answer takes {bound}") from None
+        raise
+
+
+def _refuse_files(sql: str) -> None:
+    if _OUTFILE.search(sql):
         raise StoreRefused("a question writes no file, so it may not say OUTFILE: use the output of this command")
-    result = _result(client, sql, params, read_only)
-    columns = list(result.column_names)
-    if not columns:  # an empty result of the embedded store has no header in Native; SHOW cannot be described
-        with suppress(StoreRefused):
-            described = _result(client, f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", params, read_only)
-            columns = [str(row[0]) for row in described.result_rows]
-    return columns, list(result.result_rows)
 
 
-def _result(client: Client, sql: str, params: Mapping[str, Any] | None, read_only: bool = False) -> QueryResult:
+def _described(client: Client, sql: str, params: Mapping[str, Any] | None) -> list[str]:
+    """An empty result of the embedded store has no header in Native; SHOW cannot be described."""
+    with suppress(StoreRefused):
+        described = _result(client, f"DESCRIBE (\n{sql.rstrip().rstrip(';')}\n)", params, {"readonly": 1})
+        return [str(row[0]) for row in described.result_rows]
+    return []
+
+
+def _result(
+    client: Client, sql: str, params: Mapping[str, Any] | None, settings: dict[str, Any] | None = None
+) -> QueryResult:
     with translated("querying the store"):
-        settings = {"readonly": 1} if read_only else None
         return client.query(sql, parameters=dict(params) if params else None, settings=settings)
 
 
@@ -103,4 +156,4 @@ def _parsed(url: str) -> tuple[Any, int]:
     return parts, port
 
 
-__all__ = ["Client", "StoreError", "connect", "rows", "table"]
+__all__ = ["Answer", "Client", "StoreError", "asked", "connect", "rows"]

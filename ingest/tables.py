@@ -1,4 +1,4 @@
-"""Public names of views and columns, and the Arrow schemas of the tables behind them. Opens no connection.
+"""The face of what is stored: the public views, and the Arrow schemas of the tables behind them. Opens no connection.
 
 Read the views: they collapse redeliveries. The `*_log` tables hold every delivery until a merge and are for writers.
 """
@@ -8,18 +8,9 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from ingest.views import COLUMNS, VIEWS, View
 
-class View(StrEnum):
-    """What may be read. Names are API."""
-
-    EVENTS = "events"
-    CALLS = "calls"
-    TURNS = "turns"
-    SPANS = "spans"
-    GLITCHES = "glitches"
-    TOOL_CALLS = "tool_calls"
-    LATENCY_1M = "latency_1m"
-    SOURCES = "sources"
+__all__ = ["COLUMNS", "SCHEMAS", "VIEWS", "Log", "View"]
 
 
 class Log(StrEnum):
@@ -34,30 +25,6 @@ class Log(StrEnum):
     CALLS = "calls_log"
     LOGS = "logs_log"
 
-
-_CALL = ("tenant", "day", "call_id", "source", "seq", "at", "campaign", "agent", "agent_version")
-_DIMENSIONS = ("minute", "tenant", "campaign", "component", "provider", "model")
-
-COLUMNS: Mapping[View, tuple[str, ...]] = {
-    View.EVENTS: (
-        *("tenant", "day", "stream", "call_id", "source", "seq", "at", "type", "campaign", "agent", "agent_version"),
-        *("env", "lead", "variants", "payload", "payload_hash", "log", "partition", "offset"),
-    ),
-    View.CALLS: (
-        *("tenant", "day", "call_id", "campaign", "agent", "agent_version", "env", "lead", "direction"),
-        *("started_at", "ended_at", "end_reason", "disposition"),
-        *("turns", "disappeared", "interrupted", "glitches", "events"),
-    ),
-    View.TURNS: (*_CALL, "turn", "outcome", "latency_us", "unattributed_us"),
-    View.SPANS: (
-        *(*_CALL, "turn", "span", "parent", "component", "provider", "model", "status"),
-        *("first_us", "ready_us", "duration_us", "latency_us"),
-    ),
-    View.GLITCHES: (*_CALL, "turn", "detector", "kind", "gap_ms"),
-    View.TOOL_CALLS: (*_CALL, "turn", "node", "tool", "next_node"),
-    View.LATENCY_1M: (*_DIMENSIONS, "n", "buckets", "p50_us", "p90_us"),
-    View.SOURCES: ("tenant", "day", "call_id", "source", "stored", "said", "complete"),
-}
 
 _TEXT, _U16, _U32, _U64 = pa.string(), pa.uint16(), pa.uint32(), pa.uint64()
 

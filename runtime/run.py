@@ -49,8 +49,9 @@ class Run:
     """What all calls of a run have in common. `faults` maps call numbers to what goes wrong in them.
 
     `virtual`: the virtual clock, for a provider that declares its times. `start_us` gives the wall time at which
-    a call begins (on the virtual clock only); it is now by default. Raises PersonalDataRefused when a name has the
-    shape of a phone number.
+    a call begins (on the virtual clock only); it is now by default. `lead` gives the pseudonym of whom a call rings,
+    made with the tenant's key (`runtime.events.lead_id`); by default it is not known. Raises PersonalDataRefused when
+    a name has the shape of a phone number.
     """
 
     agent: Agent
@@ -63,6 +64,7 @@ class Run:
     variants: Mapping[str, str] = field(default_factory=dict)
     direction: Direction = Direction.OUTBOUND
     start_us: Callable[[int], int] | None = None
+    lead: Callable[[int], str] | None = None
 
     def __post_init__(self) -> None:
         self.context("probe")  # before any call, and not out of a group of them
@@ -93,9 +95,7 @@ async def world(provider: Provider, tracing: Tracing | None = None) -> AsyncIter
             own.close()
 
 
-async def run_call(
-    run: Run, ports: Ports, log: Log, number: int, *, caller: Caller | None = None, lead: str = ""
-) -> CallSummary:
+async def run_call(run: Run, ports: Ports, log: Log, number: int, *, caller: Caller | None = None) -> CallSummary:
     """Run call `number`; everything random in it follows from (`run.seed`, `number`).
 
     Raises for nothing that happens in the call, which then ends with reason `failed`; so does one that is cancelled.
@@ -104,7 +104,7 @@ async def run_call(
     began_us = run.start_us(number) if run.start_us and run.virtual else wall.now_us()
     clock: Clock = VirtualClock(began_us) if run.virtual else wall
     call_id = new_call_id(began_us)
-    recorder = Recorder(log, run.context(call_id, lead), SOURCE)
+    recorder = Recorder(log, run.context(call_id, run.lead(number) if run.lead else ""), SOURCE)
     desk = Desk(
         agent=run.agent,
         ports=_bent(ports, run.faults.get(number)),

@@ -1,6 +1,7 @@
 """Runs the demo: a provider, calls into the log, and a report of what of it came to be stored."""
 
 import asyncio
+import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -27,11 +28,11 @@ from ingest.query import Client, connect
 from ingest.stream.logs import BrokerUnreachable, backlog
 from ingest.stream.worker import GROUP
 from runtime.emit import Brokers, Log, kafka_log
-from runtime.events import Topic
+from runtime.events import Topic, lead_id
 from runtime.graph import library
 from runtime.models import Provider, preload
 from runtime.run import SOURCE, CallSummary, Ports, Run, run_calls, world
-from runtime.simulate import FaultKind, plan_faults
+from runtime.simulate import FaultKind, person, plan_faults
 
 AGENT = "appointments"
 TENANT = "demo"
@@ -128,6 +129,7 @@ def run_demo(
         progress.update(task, description="importing litellm")
         warm.join()
         progress.update(task, description="calls", total=order.calls)
+        tenant_key = secrets.token_bytes(32)  # of this run alone: its people are nobody whom another run has rung
         wanted = Run(
             agent=library(AGENT),
             tenant=TENANT,
@@ -135,6 +137,7 @@ def run_demo(
             seed=order.seed,
             virtual=order.virtual,
             faults=plan_faults(order.seed, order.calls) if order.faults else {},
+            lead=lambda number: lead_id(tenant_key, f"crm-{person(order.seed, number)}"),
         )
         target: Log = log if also is None else _Tee(log, also)
 

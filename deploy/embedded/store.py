@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.embedded.child import Child, answers_http, free_port
-from deploy.embedded.stack import OURS, require
+from deploy.embedded.plan import OURS, require
 
 
 @contextmanager

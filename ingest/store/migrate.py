@@ -1,4 +1,4 @@
-"""Brings a store's schema up to date, forward only; moves and deletes no data."""
+"""Brings a store's schema and its comments up to date, forward only; moves and deletes no data."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from importlib.resources import files
 from clickhouse_connect.driver.client import Client
 
 from ingest.errors import StoreUnusable
+from ingest.store.comments import comment
 from ingest.store.faults import translated
 
 _REGISTRY = """
@@ -67,4 +68,5 @@ def migrate(client: Client, known: list[Migration] | None = None) -> list[str]:
                 "INSERT INTO migrations (name, hash) SELECT {name:String}, {hash:String}",
                 parameters={"name": migration.name, "hash": migration.hash},
             )
+    comment(client)  # each time: words may change without a migration, and replacing a view drops them
     return [m.name for m in todo]

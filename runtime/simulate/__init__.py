@@ -3,6 +3,7 @@
 from runtime.simulate.calendar import SimulatedCalendar
 from runtime.simulate.caller import ScriptedCaller
 from runtime.simulate.faults import Fault, FaultKind, FaultyVoice, plan_faults
+from runtime.simulate.leads import person
 from runtime.simulate.persona import Goal, Persona, draw
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "ScriptedCaller",
     "SimulatedCalendar",
     "draw",
+    "person",
     "plan_faults",
 ]

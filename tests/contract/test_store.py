@@ -20,7 +20,7 @@ from ingest.store.engine import SESSIONS_MAX
 from ingest.store.logs import generation_of
 from ingest.store.migrate import Migration, migrate, shipped
 from ingest.store.writer import Writer
-from ingest.tables import COLUMNS, SCHEMAS, Log
+from ingest.tables import SCHEMAS, VIEWS, Log
 
 
 @pytest.mark.parametrize("log", SCHEMAS)
@@ -96,15 +96,24 @@ def test_every_migration_may_run_again_after_a_crash_half_way(client):
             client.command(statement)
 
 
-def test_the_public_columns_are_those_of_the_views(client):
-    sql = "SELECT table, name FROM system.columns WHERE database = currentDatabase() ORDER BY table, position"
+def test_every_view_has_the_columns_types_and_words_that_are_published(client):
+    migrate(client)
+    sql = "SELECT table, name, type, comment FROM system.columns WHERE database = currentDatabase() ORDER BY position"
     found = query.rows(client, sql)
-    for view, columns in COLUMNS.items():
-        assert tuple(r["name"] for r in found if r["table"] == view) == columns
+    for view, described in VIEWS.items():
+        stored = [(r["name"], r["type"], r["comment"]) for r in found if r["table"] == view]
+        assert stored == [(column.name, column.type, column.meaning) for column in described.columns]
+        words = client.command(f"SELECT comment FROM system.tables WHERE name = '{view}' AND database = 'default'")
+        assert described.row in words
 
 
-def test_an_empty_result_still_has_columns(client):
-    assert query.table(client, "SELECT turn, outcome FROM turns -- none yet") == (["turn", "outcome"], [])
+def test_words_that_were_lost_or_changed_come_back_with_the_next_start(client):
+    sql = "SELECT comment FROM system.columns WHERE table = 'calls' AND name = 'disposition'"
+    before = client.command(sql)
+    client.command("ALTER TABLE calls COMMENT COLUMN disposition 'old'")
+    assert client.command(sql) == "old"
+    assert migrate(client) == []
+    assert client.command(sql) == before != ""
 
 
 def test_generations_count_in_order_of_first_sight_and_never_change(client):

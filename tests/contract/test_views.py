@@ -253,6 +253,43 @@ def test_more_calls_than_a_statement_takes_are_derived_and_others_left_alone(unm
     assert {r["call_id"] for r in query.rows(unmerged, "SELECT call_id FROM calls")} == set(calls)
 
 
+STEPS = {
+    View.NODES: (ev.NodeEntered, {"turn": 2, "node": "slot"}, {"turn": 2, "node": "slot"}),
+    View.SPEECH: (
+        ev.SpeechEnded,
+        {"turn": 2, "speaker": ev.Speaker.CALLER, "duration_us": 4000},
+        {"turn": 2, "speaker": "caller", "duration_us": 4000, "started_at": NOON},
+    ),
+}
+
+
+@pytest.mark.parametrize("view", STEPS)
+def test_a_view_over_events_shows_its_type_alone_and_its_first_delivery(unmerged, arrow, view):
+    kind, payload, columns = STEPS[view]
+    head = {"stream": "call-1", "source": "runtime", "v": 1, "tenant": "acme", "campaign": "spring", "agent": "booker"}
+    first = kind(**head, agent_version="7", seq=3, at=NOON_US + 4000, **payload)
+    store_events(unmerged, arrow, [first], offset=3)
+    store_events(unmerged, arrow, call_events("call-1")[4:])
+    other = kind(**head, seq=3, at=NOON_US, **payload | {"turn": 9})
+    store_events(unmerged, arrow, [other], offset=50)  # the same identity again, with other words
+    taken = kind(**head, seq=4, at=NOON_US, **payload)
+    store_events(unmerged, arrow, [taken], offset=60)  # an identity that another type had first
+    common = {"tenant": "acme", "day": DAY, "call_id": "call-1", "source": "runtime", "seq": 3}
+    common |= {"at": NOON + dt.timedelta(milliseconds=4), "campaign": "spring", "agent": "booker", "agent_version": "7"}
+    for _ in ("before merges", "after"):
+        assert query.rows(unmerged, f"SELECT * FROM {view}") == [common | columns]
+        assert unmerged.command(f"SELECT count() FROM {view} WHERE turn = 9") == 0
+        after_merges(unmerged)
+
+
+@pytest.mark.parametrize("view", STEPS)
+def test_counting_in_a_view_over_events_reads_no_payload(client, arrow, view):
+    Writer(client).insert(Log.EVENTS, arrow(Log.EVENTS, {}))
+    plan = "\n".join(r[0] for r in client.query(f"EXPLAIN header = 1 SELECT count() FROM {view}").result_rows)
+    assert "type LowCardinality(String)" in plan
+    assert "payload" not in plan
+
+
 def test_a_source_is_complete_when_all_it_said_is_stored(unmerged, arrow):
     sql = "SELECT call_id, source, stored, said, complete FROM sources ORDER BY call_id, source"
     closed, unclosed = call_events("call-1"), call_events("call-2", ended=False, source="audio")

@@ -20,10 +20,16 @@ def environment(state: Path, **more: str) -> dict[str, str]:
     return {**kept, "TURNLOG_STATE": str(state), **more}
 
 
-def turnlog(state: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def turnlog(state: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
-        [*TURNLOG, *arguments], env=environment(state, **more), capture_output=True, text=True, timeout=240, check=False
+        [*TURNLOG, *arguments],
+        env=environment(state, **more),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
 
 

@@ -31,6 +31,7 @@ from runtime.events import (
     WordsHeard,
     WordsSaid,
     decode,
+    lead_id,
     looks_like_phone,
 )
 from runtime.graph import library
@@ -352,6 +353,14 @@ async def test_a_bug_in_a_port_ends_its_own_call_and_no_other(caplog: pytest.Log
     assert len(ends(log)) == 5
     assert "KeyError" in caplog.text
     assert "something that was said" not in caplog.text
+
+
+async def test_every_event_of_a_call_names_whom_it_rang() -> None:
+    told = (await ran(calls=2, lead=lambda number: lead_id(b"key", f"crm-{number}"))).events()
+    assert {number: {e.lead for e in events} for number, events in told.items()} == {
+        0: {lead_id(b"key", "crm-0")},
+        1: {lead_id(b"key", "crm-1")},
+    }
 
 
 async def test_calls_that_are_cancelled_close_their_logs() -> None:

@@ -13,8 +13,11 @@ from runtime.simulate import (
     Persona,
     ScriptedCaller,
     SimulatedCalendar,
+    draw,
+    person,
     plan_faults,
 )
+from runtime.simulate.leads import AGAIN_MAX, AGAIN_MIN
 from runtime.voice import AudioChunk, HangUp, Key, PlayoutLedger, Sentence, Speech, Voice
 from runtime.voice.ports import MEANT_US_MIN
 from runtime.voice.simulated import SimulatedEars, SimulatedVoice
@@ -140,3 +143,19 @@ async def test_the_calendar_knows_one_tool() -> None:
     assert 40_000 <= told.at_us - 100 <= 700_000
     with pytest.raises(ProviderFailed):
         await SimulatedCalendar().ask("cook", {}, 100, Key(1, 1, 1))
+
+
+def test_only_who_had_no_time_or_hung_up_is_rung_again_and_some_calls_later() -> None:
+    again = 0
+    for seed in range(20):
+        last: dict[int, int] = {}
+        for call in range(60):
+            who = person(seed, call)
+            if who in last:
+                again += 1
+                assert draw(seed, last[who]).goal in (Goal.LATER, Goal.HANG_UP)
+                assert AGAIN_MIN <= call - last[who] <= AGAIN_MAX
+            else:
+                assert who == call
+            last[who] = call
+    assert 60 < again < 300

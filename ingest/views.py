@@ -1,0 +1,207 @@
+"""What may be read: every public view, column by column, with type and meaning. Knows no SQL and opens no connection.
+
+The one home of these words: `turnlog sql --views`, docs/sql.md and the comments in ClickHouse are made from it.
+A column's unit ends its name.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class View(StrEnum):
+    """What may be read. Names are API."""
+
+    EVENTS = "events"
+    CALLS = "calls"
+    TURNS = "turns"
+    SPANS = "spans"
+    GLITCHES = "glitches"
+    TOOL_CALLS = "tool_calls"
+    NODES = "nodes"
+    SPEECH = "speech"
+    SOURCES = "sources"
+    LATENCY_1M = "latency_1m"
+
+
+class Column(NamedTuple):
+    """`type` is ClickHouse's."""
+
+    name: str
+    type: str
+    meaning: str
+
+    @property
+    def unit(self) -> str:
+        """The unit that its name ends with; a number without one is a count or an id."""
+        if self.type.removeprefix("Nullable(").startswith("DateTime"):
+            return "UTC"
+        return {"us": "µs", "ms": "ms"}.get(self.name.rpartition("_")[2], "")
+
+
+class Description(NamedTuple):
+    """`row` says what one row is; `collapsed` what makes one row of what was stored several times."""
+
+    row: str
+    collapsed: str
+    columns: tuple[Column, ...]
+
+
+_NAME, _MOMENT, _COUNT = "LowCardinality(String)", "DateTime64(6, 'UTC')", "UInt64"
+_FIRST = "of several deliveries of one event (tenant, day, call_id, source, seq) the first"
+
+_TENANT = Column("tenant", _NAME, "whose calls these are")
+_DAY = Column(
+    "day", "Date", "the UTC day in the call's id, the same for all its events: filter by it and only that day is read"
+)
+_CALL = Column("call_id", "String", "the call: a UUIDv7, so ids sort by the time of their start")
+_SOURCE = Column("source", _NAME, "who wrote the event: runtime, or another writer in the same call")
+_SEQ = Column(
+    "seq", "UInt32", "the event's number within its call and source, from 0: the order in which things were said"
+)
+_AT = Column("at", _MOMENT, "when it happened, by the writer's clock")
+_CAMPAIGN = Column("campaign", _NAME, "the campaign")
+_AGENT = (Column("agent", _NAME, "the agent's name"), Column("agent_version", _NAME, "the agent's version"))
+_ENV = Column("env", _NAME, "production, development, …")
+_LEAD = Column("lead", "String", "who was called, as a pseudonym (a keyed hash); empty: not known")
+_EVENT = (_TENANT, _DAY, _CALL, _SOURCE, _SEQ, _AT, _CAMPAIGN, *_AGENT)
+_TURN = Column("turn", "UInt16", "the caller's turn, from 1; 0 is the agent's opening")
+_COMPONENT = Column("component", _NAME, "turn (end to end), end_of_turn, asr, decision, tool, response, tts or opening")
+_PROVIDER = Column("provider", _NAME, "who did the work; empty: nobody outside")
+_MODEL = Column("model", _NAME, "the model that did it; empty: none")
+
+VIEWS: Mapping[View, Description] = {
+    View.EVENTS: Description(
+        "one event, as it was said",
+        _FIRST,
+        (
+            *(_TENANT, _DAY, Column("stream", "String", "call_id under the name that the contract has for it"), _CALL),
+            *(_SOURCE, _SEQ, _AT, Column("type", _NAME, "CallStarted, TurnEnded, …"), _CAMPAIGN, *_AGENT, _ENV, _LEAD),
+            Column("variants", f"Map({_NAME}, {_NAME})", "experiment → the variation that the call was given"),
+            Column("payload", "String", "the whole event as JSON: JSONExtractString(payload, 'node')"),
+            Column("payload_hash", "UInt64", "sipHash64 of the payload"),
+            Column("log", _NAME, "the id of the Kafka topic that it came from"),
+            Column("partition", "UInt16", "its partition"),
+            Column("offset", "UInt64", "its offset; a filter on it applies to first deliveries only"),
+        ),
+    ),
+    View.CALLS: Description(
+        "one call, as its events stand now",
+        "of several derivations of one call (tenant, day, call_id) the one from most events",
+        (
+            *(_TENANT, _DAY, _CALL, _CAMPAIGN, *_AGENT, _ENV, _LEAD),
+            Column("direction", _NAME, "outbound or inbound; empty until CallStarted has arrived"),
+            Column("started_at", f"Nullable({_MOMENT})", "NULL until CallStarted has arrived"),
+            Column("ended_at", f"Nullable({_MOMENT})", "NULL until CallEnded has arrived"),
+            Column("end_reason", _NAME, "agent_ended, caller_hung_up or failed; empty until CallEnded has arrived"),
+            Column("disposition", _NAME, "the last that was set; empty: none yet"),
+            Column("turns", _COUNT, "turns that ended"),
+            Column("disappeared", _COUNT, "those in which the caller spoke again before any agent answered"),
+            Column("interrupted", _COUNT, "those in which the caller spoke over the agent"),
+            Column("glitches", _COUNT, "gaps in the audio, of all detectors"),
+            Column("events", _COUNT, "events stored, of all sources"),
+        ),
+    ),
+    View.TURNS: Description(
+        "one turn of a caller that ended",
+        _FIRST,
+        (
+            *(*_EVENT, _TURN),
+            Column("outcome", _NAME, "answered, disappeared, continued, interrupted or hung_up"),
+            Column(
+                "latency_us",
+                "Nullable(UInt32)",
+                "end of the caller's speech to the agent's first audio; NULL: none came",
+            ),
+            Column(
+                "unattributed_us", "Nullable(Int64)", "the part of latency_us that no component accounts for, signed"
+            ),
+        ),
+    ),
+    View.SPANS: Description(
+        "one timed piece of work; at is its end",
+        _FIRST,
+        (
+            *(*_EVENT, _TURN),
+            Column("span", "UInt32", "its number within call and source, from 1"),
+            Column("parent", "UInt32", "the span that it is part of; 0: none"),
+            *(_COMPONENT, _PROVIDER, _MODEL, Column("status", _NAME, "ok, error or cancelled")),
+            Column("first_us", "Nullable(UInt32)", "to the first token or byte"),
+            Column("ready_us", "Nullable(UInt32)", "to the point from which the next component can work"),
+            Column("duration_us", "UInt32", "to its end"),
+            Column(
+                "latency_us",
+                "Nullable(UInt32)",
+                "its part of the caller's wait: ready_us, else first_us, else duration_us; NULL unless ok",
+            ),
+        ),
+    ),
+    View.GLITCHES: Description(
+        "one gap in what the caller heard; at is where it begins",
+        _FIRST,
+        (
+            *(*_EVENT, _TURN),
+            Column("detector", _NAME, "playout (as it happened) or audio (from the recording): two may report one gap"),
+            Column("kind", _NAME, "underrun"),
+            Column("gap_ms", "Float64", "how long it was"),
+        ),
+    ),
+    View.TOOL_CALLS: Description(
+        "one tool that fired, and so one step through the graph",
+        _FIRST,
+        (
+            *(*_EVENT, _TURN),
+            Column("node", _NAME, "the node that the call was in"),
+            Column("tool", _NAME, "the tool that was picked there"),
+            Column("next_node", _NAME, "the node that it leads to"),
+        ),
+    ),
+    View.NODES: Description(
+        "one entry into a node of the graph",
+        _FIRST,
+        (
+            *(*_EVENT, _TURN),
+            Column("node", _NAME, "the node that was entered; what the agent says from here on in this turn is its"),
+        ),
+    ),
+    View.SPEECH: Description(
+        "one stretch of speech that ended; at is its end",
+        _FIRST,
+        (
+            *(*_EVENT, _TURN),
+            Column("speaker", _NAME, "caller or agent"),
+            Column("started_at", _MOMENT, "its beginning: at less duration_us"),
+            Column("duration_us", "UInt32", "how long it was"),
+        ),
+    ),
+    View.SOURCES: Description(
+        "one writer in one call: whether all that it said has arrived",
+        "counted over first deliveries",
+        (
+            *(_TENANT, _DAY, _CALL, _SOURCE),
+            Column("stored", _COUNT, "events of it that are stored"),
+            Column("said", f"Nullable({_COUNT})", "events that it said, by its SourceClosed; NULL: it has not closed"),
+            Column("complete", "UInt8", "1 when it has closed and all is stored, else 0"),
+        ),
+    ),
+    View.LATENCY_1M: Description(
+        "one minute of one component of a campaign, from spans that succeeded",
+        "of several folds of one epoch of the log the last; epochs and partitions are added up",
+        (
+            Column("minute", "DateTime('UTC')", "the minute in which the spans ended"),
+            *(_TENANT, _CAMPAIGN, _COMPONENT, _PROVIDER, _MODEL),
+            Column("n", _COUNT, "spans counted"),
+            Column(
+                "buckets",
+                f"Map(Int16, {_COUNT})",
+                "logarithmic bucket of latency_us → spans: add up by sumMap, read by quantile_us",
+            ),
+            Column("p50_us", "Nullable(Float64)", "the median of this row alone; do not average it"),
+            Column("p90_us", "Nullable(Float64)", "the 90th percentile of this row alone; do not average it"),
+        ),
+    ),
+}
+
+COLUMNS: Mapping[View, tuple[str, ...]] = {
+    view: tuple(column.name for column in described.columns) for view, described in VIEWS.items()
+}
