@@ -1,13 +1,24 @@
-"""The id of a topic's log, the topics themselves, and what a group has yet to read of one. Asks the broker by
-kafka-python: aiokafka has no ids.
+"""The id of a topic's log, the topics themselves, the right to them, and what a group has yet to read. Asks the
+broker by kafka-python: aiokafka has no ids.
 """
 
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.admin import MemberToRemove, OffsetSpec
+from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    NotCoordinatorError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+)
 
 from ingest.errors import IngestError
 from runtime.emit import Brokers, why_unreachable
@@ -16,10 +27,15 @@ from runtime.emit import Brokers, why_unreachable
 _CONFIGS = {"message.timestamp.type": "LogAppendTime"}
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 _TIMEOUT_MS = 10_000
+_COORDINATOR_TRIES, _COORDINATOR_WAIT_S = 20, 0.5  # beyond that, the consumer may wait for it
 
 
 class BrokerUnreachable(IngestError):
     """No broker answers, or none lets us in."""
+
+
+class RightMissing(IngestError):
+    """The broker answers, and does not allow our login what it needs."""
 
 
 class TopicMissing(IngestError):
@@ -42,13 +58,16 @@ class LogIds:
         self._lock = threading.Lock()  # a cancelled caller leaves its thread running beside the next one
 
     def __call__(self, topic: str) -> str:
-        """Blocks; one at a time. Raises BrokerUnreachable or TopicMissing."""
+        """Blocks; one at a time. Raises BrokerUnreachable, RightMissing or TopicMissing."""
         try:
             with self._lock:
                 found = self._admin.describe_topics([topic])
         except KafkaError as error:
             raise BrokerUnreachable(f"describing topic {topic!r} failed: {type(error).__name__}") from error
-        topic_id = str(found[0].get("topic_id", _NO_ID)) if found else _NO_ID
+        answer = found[0] if found else {}
+        if answer.get("error_code") == TopicAuthorizationFailedError.errno:
+            raise RightMissing(f"our login may no longer see topic {topic!r}: give it the right to read it")
+        topic_id = str(answer.get("topic_id") or _NO_ID)
         if topic_id == _NO_ID:
             raise TopicMissing(
                 f"topic {topic!r} does not exist or the broker gives it no id: "
@@ -60,22 +79,61 @@ class LogIds:
         self._admin.close()
 
 
+def check_rights(brokers: Brokers, rights: Mapping[str, str], group: str) -> None:
+    """Ask before anything is read, as a consumer that may not read is told so in its own log alone, and waits.
+
+    `rights` names the operation, READ or WRITE, that each topic needs. A broker without rights, or a topic that does
+    not exist yet, says nothing against us. Blocks. Raises RightMissing with all that are, or BrokerUnreachable.
+    """
+    missing = []
+    with closing(_admin(brokers)) as admin:
+        try:
+            for answer in admin.describe_topics(list(rights)):
+                allowed, needed = answer.get("authorized_operations"), rights[answer["name"]]
+                refused = answer.get("error_code") == TopicAuthorizationFailedError.errno
+                if refused or (allowed is not None and needed not in allowed and "ALL" not in allowed):
+                    missing.append(f"{needed} on topic {answer['name']}")
+            if not _may_join(admin, group):
+                missing.append(f"READ on group {group}")
+        except KafkaError as error:
+            raise BrokerUnreachable(f"asking for our rights failed: {type(error).__name__}") from error
+    if missing:
+        who = f"user {brokers.username!r}" if brokers.with_login else "our login"
+        raise RightMissing(f"{who} lacks a right that the worker needs: grant {', '.join(missing)}")
+
+
+def _may_join(admin: KafkaAdminClient, group: str) -> bool:
+    """By leaving it as nobody: that takes the right to join, and changes nothing."""
+    for _ in range(_COORDINATOR_TRIES):
+        try:
+            admin.remove_group_members(group, [MemberToRemove(member_id="nobody")])
+        except GroupAuthorizationFailedError:
+            return False
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            time.sleep(_COORDINATOR_WAIT_S)  # a new cluster makes one when it is asked
+        else:
+            break
+    return True
+
+
 def create_topics(brokers: Brokers, partitions: Mapping[str, int]) -> list[str]:
-    """Create those topics that do not exist. Returns their names. Blocks. Raises BrokerUnreachable."""
-    admin = _admin(brokers)
+    """Create those topics that do not exist. Returns their names. Blocks. Raises BrokerUnreachable or
+    RightMissing."""
     created = []
-    try:
-        there = set(admin.list_topics())
-        for topic, count in partitions.items():
-            if topic not in there:
-                admin.create_topics({topic: {"num_partitions": count, "replication_factor": -1, "configs": _CONFIGS}})
-                created.append(topic)
-    except TopicAlreadyExistsError:
-        pass  # somebody was quicker
-    except KafkaError as error:
-        raise BrokerUnreachable(f"creating the topics failed: {type(error).__name__}") from error
-    finally:
-        admin.close()
+    with closing(_admin(brokers)) as admin:
+        try:
+            there = set(admin.list_topics())
+            for topic in [name for name in partitions if name not in there]:
+                wanted = {"num_partitions": partitions[topic], "replication_factor": -1, "configs": _CONFIGS}
+                with suppress(TopicAlreadyExistsError):  # somebody was quicker
+                    admin.create_topics({topic: wanted})
+                    created.append(topic)
+        except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
+            raise RightMissing(
+                f"our login may not create topic {topic!r}: create the topics for it, and grant it DESCRIBE on them"
+            ) from error
+        except KafkaError as error:
+            raise BrokerUnreachable(f"creating the topics failed: {type(error).__name__}") from error
     return created
 
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError
 
+from ingest.errors import IngestError
 from ingest.projection import Record
 from ingest.stream.intake import RELEASE_TIMEOUT_S, Intake, Spot
 from ingest.stream.meters import Meters
@@ -21,6 +22,10 @@ _POLL_MS = 100
 LEAVE_TIMEOUT_S = 8.0  # with the last flush in it; the embedded stack kills after 12
 _APPENDED = 1  # the record's timestamp is the broker's: LogAppendTime
 _log = logging.getLogger(__name__)
+
+
+class ReadingFailed(IngestError):
+    """The broker refused for good what the consumer asked for."""
 
 
 class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no type hints
@@ -46,6 +51,12 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def run(self, intake_of: Callable[..., Intake], stop: asyncio.Event) -> None:
         """Consume until `stop`; then flush, commit and leave the group."""
         self._intake = intake = intake_of(commit=self._commit)
+        try:
+            await self._run(intake, stop)
+        except KafkaError as error:
+            raise ReadingFailed(f"reading the log failed ({type(error).__name__}): start the worker again") from error
+
+    async def _run(self, intake: Intake, stop: asyncio.Event) -> None:
         await self._consumer.start()
         consuming = asyncio.create_task(self._consume(intake, stop))
         stopping = asyncio.create_task(stop.wait())

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from ingest.store.migrate import migrate
 from ingest.store.performer import Tables
 from ingest.stream.intake import Intake
 from ingest.stream.letters import DeadLetters
-from ingest.stream.logs import LogIds
+from ingest.stream.logs import LogIds, check_rights
 from ingest.stream.meters import Meters
 from runtime.emit import Brokers, kafka_log
 from runtime.events import Topic
@@ -27,6 +27,7 @@ from runtime.events import Topic
 GROUP = "turnlog-ingest"
 STOP_MAX_S = 10.0
 SESSION_TIMEOUT_MS = 6_000  # the least that Kafka grants by default; a dead worker's partitions wait that long
+_RIGHTS: Mapping[str, str] = {Topic.CALLS: "READ", Topic.DEAD_LETTERS: "WRITE", Topic.DEAD_CONTENT: "WRITE"}
 _log = logging.getLogger(__name__)
 
 
@@ -60,8 +61,9 @@ def run_worker(settings: WorkerSettings, ready: Callable[[], None] = lambda: Non
 
 
 async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
-    # The driver logs a traceback of a hundred lines, with the call ids of the request, for what we say in one.
-    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+    # They log tracebacks, one with the call ids of its request, for what we say in a line.
+    for driver in ("clickhouse_connect", "kafka"):
+        logging.getLogger(driver).setLevel(logging.CRITICAL)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
@@ -72,6 +74,7 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         migrate(client)
         letters_log = kafka_log(settings.kafka)
         stack.callback(letters_log.close)
+        check_rights(settings.kafka, _RIGHTS, settings.group)
         log_ids = LogIds(settings.kafka)
         stack.callback(log_ids.close)
         if settings.metrics_port is not None:

@@ -12,6 +12,7 @@ from tests.contract.kafka_broker import Contents, embedded_broker
 from tests.contract.memory_ground import OverMemory
 from tests.contract.processes import start_worker
 
+BROKERS = ("embedded", "apache")
 CONNECTED = ("embedded-plain", "embedded-faust", "apache-plain", "apache-faust")  # by a connection, which can be lost
 GROUNDS = ("memory", *CONNECTED)
 LASTING = ("apache-plain", "apache-faust")  # whose broker keeps its log when it is killed
@@ -26,6 +27,14 @@ class OverKafka:
 
     def worker(self, broker: Contents, clickhouse: str, log: Path, flush_records_max: int) -> Worker:
         return start_worker(broker.servers, broker.group, clickhouse, self.adapter, log, flush_records_max)
+
+
+def broker_named(kind: str, request: pytest.FixtureRequest) -> AbstractContextManager[Contents]:
+    """One of BROKERS, running inside the `with`; skips where it is not installed, fails on CI."""
+    if kind == "embedded":
+        return embedded_broker()
+    broker: AbstractContextManager[Contents] = request.getfixturevalue("apache")()
+    return broker
 
 
 def ground_named(name: str, request: pytest.FixtureRequest) -> Ground:

@@ -14,7 +14,7 @@ from runtime.emit import Brokers, LogUnreachable, MemoryLog
 from runtime.emit.kafka import KafkaLog
 from runtime.events import Topic
 from tests.contract.ground import by_key, until
-from tests.contract.kafka_broker import embedded_broker
+from tests.contract.grounds import BROKERS, broker_named
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # as below
 
@@ -28,17 +28,10 @@ def _collected():
     gc.collect()
 
 
-BROKERS = ("embedded", "apache")
-
-
-def _broker(kind, request):
-    with embedded_broker() if kind == "embedded" else request.getfixturevalue("apache")() as running:
-        yield running
-
-
 @pytest.fixture(params=BROKERS)
 def broker(request):
-    yield from _broker(request.param, request)
+    with broker_named(request.param, request) as running:
+        yield running
 
 
 class InMemory:
@@ -66,7 +59,7 @@ def home(request):
     if request.param == "memory":
         yield InMemory()
     else:
-        for running in _broker(request.param, request):
+        with broker_named(request.param, request) as running:
             yield OnBroker(running)
 
 
