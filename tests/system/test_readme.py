@@ -24,12 +24,12 @@ def blocks() -> list[str]:
 def test_every_command_of_the_readme_works_as_written(tmp_path: Path) -> None:
     """In order and in one state folder, as somebody who reads it does. A stack that is left running is stopped."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    surroundings = environment(tmp_path, PATH=path)
+    surroundings = environment(tmp_path / "state", PATH=path)
     try:
         for block in blocks():
             told = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", block],
-                cwd=ROOT,
+                cwd=tmp_path,
                 env=surroundings,
                 capture_output=True,
                 text=True,
