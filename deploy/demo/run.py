@@ -129,16 +129,7 @@ def run_demo(
         progress.update(task, description="importing litellm")
         warm.join()
         progress.update(task, description="calls", total=order.calls)
-        tenant_key = secrets.token_bytes(32)  # of this run alone: its people are nobody whom another run has rung
-        wanted = Run(
-            agent=library(AGENT),
-            tenant=TENANT,
-            campaign=campaign,
-            seed=order.seed,
-            virtual=order.virtual,
-            faults=plan_faults(order.seed, order.calls) if order.faults else {},
-            lead=lambda number: lead_id(tenant_key, f"crm-{person(order.seed, number)}"),
-        )
+        wanted = _wanted(order, campaign)
         target: Log = log if also is None else _Tee(log, also)
 
         def say(words: str) -> None:
@@ -177,6 +168,19 @@ def run_demo(
             progress.update(task, description="writing the pages")
             result = with_page(client, result, objectives(), order.told(), state=settings.state, say=say)
     return result, objectives()
+
+
+def _wanted(order: Order, campaign: str) -> Run:
+    tenant_key = secrets.token_bytes(32)  # of this run alone: its people are nobody whom another run has rung
+    return Run(
+        agent=library(AGENT),
+        tenant=TENANT,
+        campaign=campaign,
+        seed=order.seed,
+        virtual=order.virtual,
+        faults=plan_faults(order.seed, order.calls) if order.faults else {},
+        lead=lambda number: lead_id(tenant_key, f"crm-{person(order.seed, number)}"),
+    )
 
 
 async def _calls(
