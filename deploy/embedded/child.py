@@ -33,7 +33,7 @@ _LAUNCH = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM
 if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[2], sys.argv[2:])
 """
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what is on loopback is behind no proxy
 
