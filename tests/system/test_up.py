@@ -20,7 +20,6 @@ from deploy.demo.show import show
 from deploy.embedded import Addresses, PartState, Stack, background, found_stack, supervise
 from deploy.embedded.background import Stopped, stop_running
 from deploy.embedded.child import free_port
-from deploy.errors import StackError
 from deploy.settings import Settings
 from ingest.query import connect, rows
 from ingest.stream.logs import backlog
@@ -197,16 +196,20 @@ def test_a_stack_that_does_not_listen_is_killed_and_the_demo_on_it_says_so(
 ) -> None:
     assert turnlog(tmp_path, "up", "--detach").returncode == 0
     stack = stack_in(tmp_path)
-    stopped: list[Stopped | None] = []
-    monkeypatch.setattr(background, "END_TIMEOUT_S", 0.2)
-
-    def stop() -> None:
+    client = connect(stack.clickhouse)
+    with subprocess.Popen(
+        [*TURNLOG, "demo", "--real-time", "--calls", "2"], env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as process:
+        until(lambda: rows(client, "SELECT count() AS n FROM events_log")[0]["n"] > 0, "the calls run")
+        client.close()
         os.kill(stack.pid, signal.SIGSTOP)
-        stopped.append(stop_running(Settings(tmp_path), lambda _: None))
-
-    with pytest.raises(StackError, match="was stopped while the calls ran"):
-        demo(tmp_path, also=Striking({20: stop}))
-    assert stopped == [Stopped(stack.pid, stack.children, forced=True)]
+        monkeypatch.setattr(background, "END_TIMEOUT_S", 0.2)
+        stopped = stop_running(Settings(tmp_path), lambda _: None)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert stopped == Stopped(stack.pid, stack.children, forced=True)
+    assert process.returncode == 1
+    assert "was stopped while the calls ran" in err
+    assert "Traceback" not in err
     assert found_stack(Settings(tmp_path)) is None
     assert all(map(gone, stack.children.values()))
     until(lambda: gone(stack.pid), "a killed process is gone")
