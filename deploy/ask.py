@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from deploy.embedded import found_stack
+from deploy.embedded.state import servers
 from deploy.embedded.store import running_store
 from deploy.errors import DeployError
 from deploy.settings import Settings
@@ -18,8 +18,7 @@ def opened_store(
 
     Raises IngestError or DeployError with what to do.
     """
-    running = found_stack(settings)
-    url = settings.clickhouse or (running.clickhouse if running else None)
+    _, url = servers(settings)
     if url is not None:
         with closing(connect(url, receive_timeout_s)) as client:
             yield client

@@ -79,7 +79,7 @@ def _address_faults(servers: str) -> list[str]:
 
 def _is_address(server: str) -> bool:
     host, _, port = server.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 2**16
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
 
 
 def _combination_faults(brokers: Brokers, given: Mapping[str, str]) -> list[str]:

@@ -29,7 +29,10 @@ def read_question(typed: str | None, file: Path | None, stdin: TextIO) -> str | 
     if typed is None and stdin.isatty():
         return None
     if typed is None or typed == "-":
-        return _checked(stdin.read(QUESTION_CHARS_MAX + 1), "standard input")
+        try:
+            return _checked(stdin.read(QUESTION_CHARS_MAX + 1), "standard input")
+        except UnicodeDecodeError:
+            raise Misuse("standard input is no UTF-8 text: give one SQL statement") from None
     return _checked(typed, "the command")
 
 
@@ -38,6 +41,10 @@ def _checked(sql: str, place: str) -> str:
         raise Misuse(f"{place} holds no question: give one SQL statement, or look at `turnlog sql --help`")
     if len(sql) > QUESTION_CHARS_MAX:
         raise Misuse(f"the question in {place} is longer than {QUESTION_CHARS_MAX:,} characters: bind what is long")
+    try:
+        sql.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, which Python carries as halves of surrogate pairs
+        raise Misuse(f"the question in {place} is no UTF-8 text: give one SQL statement") from None
     return sql
 
 

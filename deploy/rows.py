@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from grafana.call.words import harmless
 from ingest.query import Answer
 
 _ENCODER = msgspec.json.Encoder(enc_hook=str, decimal_format="string")
@@ -64,7 +65,7 @@ def _csv(answer: Answer, out: TextIO) -> int:
 def _table(answer: Answer, out: TextIO) -> int:
     """Every column and row, aligned; one column a line where a terminal is too narrow for them side by side."""
     columns = answer.columns
-    cells = [[_shown(_text(value)) for value in row] for block in answer.blocks for row in block]
+    cells = [[harmless(_text(value)) for value in row] for block in answer.blocks for row in block]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)] if columns else []
     if out.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
         lines = (line for n, row in enumerate(cells, start=1) for line in _upright(n, columns, row))
@@ -96,11 +97,6 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return _as_json(value) if isinstance(value, bool | list | tuple | Mapping) else str(value)
-
-
-def _shown(text: str) -> str:
-    """Text that moves no cursor: what a terminal would obey is shown and not sent."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _upright(number: int, columns: Sequence[str], row: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from deploy.brokers import read_brokers
 from deploy.errors import Misuse
@@ -44,6 +45,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         otlp=any(map(environment.get, _OTLP)) and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp",
         otlp_content=environment.get(_CONTENT, "").lower() == "true",
     )
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
 def _state(environment: Mapping[str, str]) -> Path:

@@ -239,7 +239,7 @@ class OpenSpan:
 
     def words(self, attribute: str, text: Callable[[], str]) -> None:
         """What was said, for processors that are told it; `text` is not even made for others."""
-        if self.content:
+        if self.content and self in self._among:
             self.span.set_attribute(attribute, text())
 
     def end(self, at_us: int, status: SpanStatus = SpanStatus.OK, why: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from deploy.commands.terminal import end_in_order, quiet, settings, talk
+from deploy.commands.terminal import end_in_order, print_json, quiet, settings, talk
 from deploy.errors import Misuse
 from runtime.events import Outcome
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from grafana.call import Breach, CallRecord, Filters
 
 call = typer.Typer(help="Look at calls: which ones, and one of them as a picture.", no_args_is_help=True)
+_LATENCY_MS_MAX = 86_400_000
 _PIPE_CHARS = 400  # nothing is cut where nobody's screen ends
 _PIPE_BARS_CHARS = 110
 
@@ -47,7 +48,9 @@ def list_(
     provider: Annotated[str, typer.Option(help="Calls with a span of it that breaches one.")] = "",
     model: Annotated[str, typer.Option(help="Calls with a span of it that breaches one.")] = "",
     incomplete: Annotated[bool, typer.Option("--incomplete", help="Calls of which events are missing.")] = False,
-    latency: Annotated[float, typer.Option(min=0, help="Calls with an answer at least so slow, in ms.")] = 0.0,
+    latency: Annotated[
+        float, typer.Option(min=0, max=_LATENCY_MS_MAX, help="Calls with an answer at least so slow, in ms.")
+    ] = 0.0,
     sort: Annotated[Sort, typer.Option(help="What comes first.")] = Sort.WORST,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many calls.")] = 20,
     as_json: AsJson = False,
@@ -78,7 +81,7 @@ def list_(
     with told_without_tables(), opened_store(settings(), _say) as client:
         lines = list_calls(client, wanted, objectives(), By(sort.value), limit)
     if as_json:
-        _print_json(lines)
+        print_json(lines)
     elif lines:
         console = _console()
         console.print(lines_table(lines, short=console.is_terminal and console.width < 150))
@@ -112,12 +115,12 @@ def show(
         call_id = find_call(client, which, limits, _filters(campaign=campaign, since=since))
         found = read_calls(client, [call_id])
     if not found:
-        raise CallNotFound(f"the call {call_id} has no events any more: they are kept for 400 days")
+        raise CallNotFound(f"the call {call_id} has no events any more: they are no longer kept")
     record = found[0]
     if html is not None:
         _write(html, call_page(record, limits))
     elif as_json:
-        _print_json(_as_data(record, breaches(record, limits)))
+        print_json(_as_data(record, breaches(record, limits)))
     else:
         from deploy.call.show import call_drawing
 
@@ -152,12 +155,6 @@ def _as_data(record: "CallRecord", found: "tuple[Breach, ...]") -> dict[str, Any
     for source, its in zip(data["sources"], record.sources, strict=True):
         source["complete"] = its.complete
     return {**data, "complete": record.complete, "breaches": msgspec.to_builtins(found)}
-
-
-def _print_json(what: Any) -> None:
-    import msgspec
-
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(what), indent=1).decode() + "\n")
 
 
 def _write(path: Path, page: str) -> None:

@@ -1,6 +1,5 @@
 """`turnlog demo`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from deploy.commands.terminal import end_in_order, quiet, settings, talk
+from deploy.commands.terminal import end_in_order, print_json, quiet, settings, talk
 
 
 def demo(
@@ -44,9 +43,7 @@ def demo(
     )
     result, objectives = run_demo(settings(), order, talk)
     if as_json:
-        import msgspec
-
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
+        print_json(result)
     else:
         show(result, objectives, Console(highlight=False))
     if result.page:
@@ -57,6 +54,7 @@ def demo(
     if not result.report.complete:
         logs = settings().state / "logs"
         missing = f"{len(result.report.incomplete)} of {result.report.made} calls miss events"
-        talk.print(f"turnlog: {missing}, so the figures are partial: see {logs}", style="red", soft_wrap=True)
+        words = f"turnlog: {missing}, so the figures are partial: see {logs}"
+        talk.print(words, style="red", soft_wrap=True, markup=False)
     if not result.fine:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.commands.terminal import end_in_order, quiet, settings, talk
+from deploy.commands.terminal import end_in_order, print_json, quiet, settings, talk
 
 _PIPE_CHARS = 300
 
@@ -23,10 +23,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print facts and
         facts = gather(settings(), time.time_ns() // 1000)
     findings = judge(facts)
     if as_json:
-        import msgspec
-
-        data = msgspec.json.encode({"facts": facts, "findings": findings})
-        sys.stdout.write(msgspec.json.format(data, indent=1).decode() + "\n")
+        print_json({"facts": facts, "findings": findings})
     else:
         from deploy.doctor.show import show
 

@@ -48,12 +48,10 @@ def store(
 
 
 def _addresses(kafka: str | None, clickhouse: str | None) -> tuple[Brokers, str]:
-    from deploy.embedded import found_stack
+    from deploy.embedded.state import servers
 
     ours = settings(KAFKA_BOOTSTRAP_SERVERS=kafka, CLICKHOUSE_URL=clickhouse)
-    stack = found_stack(ours)
-    brokers = ours.kafka or (Brokers(stack.kafka) if stack else None)
-    url = ours.clickhouse or (stack.clickhouse if stack else None)
+    brokers, url = servers(ours)
     if brokers is None or url is None:
         missing = [n for n, v in (("KAFKA_BOOTSTRAP_SERVERS", brokers), ("CLICKHOUSE_URL", url)) if v is None]
         raise Misuse(f"no stack runs in {str(ours.state)!r} and {' and '.join(missing)} not set: set what is missing")

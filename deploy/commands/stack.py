@@ -1,7 +1,6 @@
 """`turnlog up` and `turnlog down`: a stack that stays."""
 
 import signal
-import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from deploy.commands.terminal import quiet, settings, talk
+from deploy.commands.terminal import print_json, quiet, settings, talk
 from deploy.errors import Misuse
+from deploy.settings import without_password
 
 if TYPE_CHECKING:
     from deploy.embedded import Addresses, Ports
@@ -54,9 +55,7 @@ def down(as_json: Annotated[bool, typer.Option("--json", help="Print what was st
     with talk.status("stopping the stack") as status:
         stopped = stop_running(ours, lambda words: status.update(_plain(words)))
     if as_json:
-        import msgspec
-
-        sys.stdout.write(msgspec.json.encode(stopped or Stopped(None, {}, forced=False)).decode() + "\n")
+        print_json(stopped or Stopped(None, {}, forced=False))
     elif stopped is None:
         _say(f"no stack runs in {str(ours.state)!r}")
     else:
@@ -68,6 +67,8 @@ def down(as_json: Annotated[bool, typer.Option("--json", help="Print what was st
 def _stay(ours: "Settings", ports: "Ports", as_json: bool) -> None:
     """In the main thread: on Linux the parts end with the thread that starts them."""
     from deploy.embedded import Stack
+    from deploy.embedded.background import STACK_LOG
+    from deploy.embedded.child import rotate
     from deploy.embedded.stack import TEND_EVERY_S
 
     asked: list[int] = []  # a signal's handler may take no lock, so no Event
@@ -79,6 +80,7 @@ def _stay(ours: "Settings", ports: "Ports", as_json: bool) -> None:
         while not asked:
             time.sleep(TEND_EVERY_S)
             stack.tend()
+            rotate(ours.state / "logs" / STACK_LOG)  # where a detached one writes this very output
         _stamped("stopping")
     _stamped("stopped")
 
@@ -99,10 +101,9 @@ def _show(ours: "Settings", addresses: "Addresses", as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(addresses), indent=1).decode() + "\n")
-        sys.stdout.flush()
+        print_json(msgspec.structs.replace(addresses, clickhouse=without_password(addresses.clickhouse)))
         return
-    table = Table(title=f"The stack in {ours.state}", title_justify="left")
+    table = Table(title=Text(f"The stack in {ours.state}"), title_justify="left")
     for column in ("part", "address", "pid", "log"):
         table.add_column(column, overflow="fold")
     for part in addresses.parts:

@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import sys
+from typing import Any
 
 from rich.console import Console
 
@@ -16,6 +18,14 @@ def settings(**options: str | None) -> Settings:
     fault at once.
     """
     return read_settings({**os.environ, **{name: value for name, value in options.items() if value is not None}})
+
+
+def print_json(what: Any) -> None:
+    """For a program, and indented for whoever looks."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(what), indent=1).decode() + "\n")
+    sys.stdout.flush()
 
 
 def quiet() -> None:

@@ -57,7 +57,8 @@ def pages(
     campaign = result.report.campaign
     worst = list_calls(client, Filters(campaign=campaign), objectives, Sort.WORST, most)
     wanted = order_of_calls(result, [line.call_id for line in worst])
-    records = read_calls(client, wanted[:most])
+    rank = {line.call_id: n for n, line in enumerate(worst)}
+    records = sorted(read_calls(client, wanted[:most]), key=lambda record: rank.get(record.call_id, len(rank)))
     for record in records:
         yield f"calls/{record.call_id}.html", call_page(record, objectives, home=_HOME)
     yield PLOTLY_FILE, plotly_script()

@@ -110,15 +110,17 @@ def run_demo(
     Raises DeployError, IngestError, LogUnreachable or TurnlogRuntimeError with what to do.
     """
     began = time.monotonic()
-    outlet = Outlet(settings)
     run = f"{time.time_ns() // 1_000_000:x}"
     campaign = f"demo-{run}"
     warm = threading.Thread(target=preload, daemon=True)
     warm.start()  # it takes seconds; the stack starts meanwhile
     with ExitStack() as stack:
+        outlet = stack.enter_context(Outlet(settings))
         progress = stack.enter_context(_progress(talk))
         task = progress.add_task("starting", total=None)
-        under = stack.enter_context(ground(settings, lambda step: progress.update(task, description=step)))
+        under = stack.enter_context(
+            ground(settings, lambda news: progress.update(task, description=news.partition("\n")[0]))
+        )
         progress.update(task, description="starting the provider")
         provider, own_provider = stack.enter_context(_provider(settings, order))
         brokers = settings.kafka or Brokers(under.addresses.kafka)
@@ -255,5 +257,5 @@ def _provider(settings: Settings, order: Order) -> Iterator[tuple[Provider, Chil
 
 
 def _progress(talk: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=talk, transient=True)

@@ -1,7 +1,7 @@
 """Asks the brokers how far the workers have read and what was buried. Never reads the content topics."""
 
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from deploy.doctor.facts import Broker, Letters, Partition
 from deploy.errors import DeployError
 from ingest.stream.letters import DeadLetter
 from ingest.stream.worker import GROUP
-from runtime.emit import Brokers
+from runtime.emit import Brokers, why_unreachable
 from runtime.events import Topic
 
 LETTERS_READ_MAX = 1_000
@@ -24,14 +24,14 @@ _TAIL_POLLS_MAX = 50
 
 def ask_broker(brokers: Brokers, letters_max: int = LETTERS_READ_MAX) -> Broker:
     """Blocks for some seconds at most when they answer. Raises DeployError when they do not."""
-    try:
-        options = {**brokers.options(), "bootstrap_timeout_ms": _TIMEOUT_MS}
-        with (
-            closing(KafkaAdminClient(client_id="turnlog-doctor", **options)) as admin,
-            closing(
-                KafkaConsumer(group_id=None, client_id="turnlog-doctor", enable_auto_commit=False, **options)
-            ) as consumer,
-        ):
+    with ExitStack() as clients:
+        try:
+            options = {**brokers.options(), "bootstrap_timeout_ms": _TIMEOUT_MS, "client_id": "turnlog-doctor"}
+            admin = clients.enter_context(closing(KafkaAdminClient(**options)))
+            consumer = clients.enter_context(closing(KafkaConsumer(enable_auto_commit=False, **options)))
+        except (KafkaError, OSError) as error:
+            raise DeployError(why_unreachable(brokers)) from error
+        try:
             there = set(admin.list_topics())
             calls = _partitions(admin, Topic.CALLS) if Topic.CALLS in there else []
             dead = _partitions(admin, Topic.DEAD_LETTERS) if Topic.DEAD_LETTERS in there else []
@@ -42,8 +42,8 @@ def ask_broker(brokers: Brokers, letters_max: int = LETTERS_READ_MAX) -> Broker:
                 members=_members(admin),
                 letters=_letters(consumer, dead, letters_max),
             )
-    except (KafkaError, OSError) as error:
-        raise DeployError(f"no broker answers at {brokers.servers} ({type(error).__name__})") from error
+        except (KafkaError, OSError) as error:
+            raise DeployError(f"asking the broker at {brokers.servers} failed: {type(error).__name__}") from error
 
 
 def _partitions(admin: Any, topic: Topic) -> list[TopicPartition]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from deploy.doctor.facts import Disk, Facts, Part, Stack
 from deploy.embedded import Addresses, PartState, found_stack
-from deploy.embedded.child import answers_http, answers_kafka
-from deploy.embedded.state import is_held, read
+from deploy.embedded.plan import well
+from deploy.embedded.state import is_held, read, servers
 from deploy.errors import DeployError
 from deploy.settings import Settings
 from ingest.errors import IngestError
@@ -29,8 +29,7 @@ def gather(settings: Settings, now_us: int) -> Facts:
     """What can be found out in the longest of PATIENCE_S. Raises nothing for what is down."""
     stack = found_stack(settings)
     versions = _versions()
-    brokers = settings.kafka or (Brokers(stack.kafka) if stack else None)
-    url = settings.clickhouse or (stack.clickhouse if stack else None)
+    brokers, url = servers(settings)
     checks: dict[str, Callable[[], Any]] = {"disk": lambda: _disk(settings.state)}
     if stack is not None:
         checks["parts"] = lambda: _parts(stack, settings.state, versions)
@@ -133,18 +132,12 @@ def _part(part: PartState, state: Path, installed: str) -> Part:
         pid=part.pid,
         state=part.state,
         alive=alive,
-        answers=alive and _answers(part),
+        answers=alive and well(part.name, part.address),
         restarts=part.restarts,
         since=part.since,
         ending=part.ending,
         log=str(state / "logs" / f"{part.name}.log"),
     )
-
-
-def _answers(part: PartState) -> bool:
-    if part.name == "broker":
-        return answers_kafka(int(part.address.rpartition(":")[2]))
-    return answers_http(f"{part.address}/ping" if part.name == "store" else part.address)
 
 
 def _lives(pid: int) -> bool:

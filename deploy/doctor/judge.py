@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from deploy.doctor.facts import Broker, Disk, Facts, Incomplete, Part, Store
-from deploy.embedded.stack import FREE_BYTES_MIN
+from deploy.embedded.plan import FREE_BYTES_MIN
 
 LAG_RECORDS_MAX = 20_000  # one flush of a worker: more than that is not just being on its way
 FREE_BYTES_FEW = 2_000_000_000

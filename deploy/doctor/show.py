@@ -6,34 +6,35 @@ from rich.text import Text
 
 from deploy.doctor.facts import Broker, Facts, Store
 from deploy.doctor.judge import NAMED_MAX, Finding
+from grafana.call.words import harmless
 
 _MARKS = {"fault": ("✗", "red"), "warning": ("!", "yellow"), "note": ("·", "dim")}
 
 
 def show(facts: Facts, findings: tuple[Finding, ...], console: Console) -> None:
     """What was found comes last, where the eye is."""
-    console.print(Text(f"turnlog in {facts.state}", style="bold"))
+    console.print(_text(f"turnlog in {facts.state}", style="bold"))
     if facts.stack is not None:
         console.print(_parts(facts))
     if facts.broker is not None:
         console.print(_lag(facts.broker, facts))
         letters = facts.broker.letters
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in letters.by_reason.items())
-        console.print(Text(f"dead letters   {letters.count:,}{f' ({reasons})' if reasons else ''}"))
+        console.print(_text(f"dead letters   {letters.count:,}{f' ({reasons})' if reasons else ''}"))
     if facts.store is not None:
         for line in _store(facts.store, facts.at):
-            console.print(Text(line))
+            console.print(_text(line))
     if facts.disk is not None:
-        console.print(Text(f"disk           {_bytes(facts.disk.free_bytes)} free of {_bytes(facts.disk.total_bytes)}"))
+        console.print(_text(f"disk           {_bytes(facts.disk.free_bytes)} free of {_bytes(facts.disk.total_bytes)}"))
     installed = ", ".join(f"{name} {found or '(missing)'}" for name, found in facts.versions.items())
-    console.print(Text(f"versions       {installed}"))
+    console.print(_text(f"versions       {installed}"))
     console.print()
     for finding in findings:
         mark, style = _MARKS[finding.level]
-        console.print(Text(f"{mark} {finding.where}: {finding.what}", style))
-        console.print(Text(f"    {finding.do}"))
+        console.print(_text(f"{mark} {finding.where}: {finding.what}", style))
+        console.print(_text(f"    {finding.do}"))
     if not any(f.level == "fault" for f in findings):
-        console.print(Text("✓ no fault found", "green"))
+        console.print(_text("✓ no fault found", "green"))
 
 
 def _parts(facts: Facts) -> Table:
@@ -45,7 +46,9 @@ def _parts(facts: Facts) -> Table:
         style = "" if p.answers else "red"
         pid = "" if p.pid is None else str(p.pid)
         age = ago(facts.at - p.since) if p.since else ""
-        table.add_row(Text(p.name), Text(state, style), pid, p.address, p.version, age, str(p.restarts), Text(p.ending))
+        table.add_row(
+            _text(p.name), _text(state, style), pid, p.address, p.version, age, str(p.restarts), _text(p.ending)
+        )
     return table
 
 
@@ -95,6 +98,11 @@ def _span(us: int) -> str:
     if seconds < 7_200:
         return f"{seconds // 60} min"
     return f"{seconds // 3_600} h"
+
+
+def _text(words: str, style: str = "") -> Text:
+    """What producers wrote is among the words."""
+    return Text(harmless(words), style)
 
 
 def _bytes(count: int) -> str:

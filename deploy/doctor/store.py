@@ -3,9 +3,9 @@
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from deploy.doctor.facts import Incomplete, Store
+from deploy.settings import without_password
 from ingest.errors import StoreRefused, StoreUnusable
 from ingest.query import Client, connect, rows
 from ingest.store.migrate import pending, shipped
@@ -51,12 +51,6 @@ def ask_store(url: str, now_us: int) -> Store:
             unfit=unfit,
             **facts,
         )
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
 def _applied(client: Client) -> dict[str, str]:

@@ -26,6 +26,7 @@ from deploy.embedded.supervise import READY_TIMEOUT_S
 from deploy.errors import StackError
 from deploy.settings import Settings
 
+STACK_LOG = "stack.log"
 START_TIMEOUT_S = 3 * READY_TIMEOUT_S + ORPHANS_TIMEOUT_S
 END_TIMEOUT_S = 3 * STOP_TIMEOUT_S + 10.0
 KILLED_TIMEOUT_S = 5.0
@@ -46,7 +47,7 @@ def start_detached(settings: Settings, options: Sequence[str], say: Callable[[st
     running = holder(state)
     if running is not None:
         raise in_use(state, running)
-    log = state / "logs" / "stack.log"
+    log = state / "logs" / STACK_LOG
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         log.parent.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -23,6 +23,7 @@ LOG_BYTES_MAX = 5_000_000
 # Below what systems give to outgoing connections: a client that keeps trying a dead port there may meet itself on it,
 # and the part cannot come back.
 PORTS = range(20_000, 32_000)
+_NOT_INHERITED = ("OTEL_", "KAFKA_", "CLICKHOUSE_", "TURNLOG_MODEL_")
 _LAST_LINES = 12
 _LAST_BYTES = 16_384
 _POLL_S = 0.05
@@ -39,8 +40,10 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # what i
 
 
 def _inherited() -> dict[str, str]:
-    """Without what is meant for spans of calls: the broker has an exporter of its own, and would use it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    """Without secrets, which a part gets by name if it needs them, and without what is meant for spans of calls: the
+    broker has an exporter of its own, and would use it.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
 
 
 def _launched(argv: Sequence[str]) -> list[str]:
@@ -151,10 +154,10 @@ def rotate(log: Path) -> None:
             os.truncate(log, 0)
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
+def free_port(but: Collection[int] = ()) -> int:
+    """A loopback port that was free a moment ago, and none of `but`."""
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        if not taken(port):
+        if port not in but and not taken(port):
             return port
     raise StackError(f"no loopback port in {PORTS.start} to {PORTS.stop} is free: end what listens there")
 

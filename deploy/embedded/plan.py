@@ -67,21 +67,30 @@ def planned(settings: Settings, ports: Ports, lock: int, worker: bool = True) ->
     def child(name: str, argv: list[str], **environment: str) -> Child:
         return Child(name, argv, logs / f"{name}.log", [lock], **environment)
 
+    chosen = {port for port in (ports.kafka, ports.store, ports.metrics) if port is not None}
     needs = []
     if brokers is None:
-        port = _port(ports.kafka, "the broker", "--kafka-port")
+        port = _port(ports.kafka, "the broker", "--kafka-port", chosen)
         brokers = Brokers(f"127.0.0.1:{port}")
         needs.append(_broker(child, binary, port, brokers))
     if clickhouse is None:
-        port = _port(ports.store, "the store", "--store-port")
+        port = _port(ports.store, "the store", "--store-port", chosen)
         clickhouse = f"http://127.0.0.1:{port}"
         needs.append(_store(child, state / "store", port, clickhouse))
     parts = list(needs)
     if worker:
         where = {**kafka_environment(brokers), "CLICKHOUSE_URL": clickhouse}
-        port = _port(ports.metrics, "the worker's metrics", "--metrics-port")
+        port = _port(ports.metrics, "the worker's metrics", "--metrics-port", chosen)
         parts.append(_worker(child, port, where, needs))
     return Plan(tuple(parts), brokers, clickhouse)
+
+
+def well(part: str, address: str) -> bool:
+    """Whether the part answers at its address."""
+    if part == "broker":
+        return answers_kafka(int(address.rpartition(":")[2]))
+    # All series of a busy worker take more than a second, so it is asked for none.
+    return answers_http(f"{address}/ping" if part == "store" else f"{address}?name[]=none")
 
 
 def require(module: str, what: str) -> None:
@@ -93,7 +102,7 @@ def require(module: str, what: str) -> None:
 def _broker(child: Callable[..., Child], binary: str, port: int, brokers: Brokers) -> Part:
     def ready() -> bool:
         """A broker without its topics is of no use."""
-        if not answers_kafka(port):
+        if not well("broker", brokers.servers):
             return False
         try:
             create_topics(brokers, PARTITIONS)
@@ -105,19 +114,18 @@ def _broker(child: Callable[..., Child], binary: str, port: int, brokers: Broker
     argv = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
     broker = child("broker", [*argv, "--storage-engine", "memory://turnlog/"])
     lost = "; what its log held in memory is gone"
-    return Part(broker, brokers.servers, lambda: answers_kafka(port), ready=ready, lost=lost)
+    return Part(broker, brokers.servers, lambda: well("broker", brokers.servers), ready=ready, lost=lost)
 
 
 def _store(child: Callable[..., Child], folder: Path, port: int, url: str) -> Part:
     store = child("store", [*OURS, "store", "--path", str(folder), "--port", str(port)])
-    return Part(store, url, lambda: answers_http(f"{url}/ping"))
+    return Part(store, url, lambda: well("store", url))
 
 
 def _worker(child: Callable[..., Child], port: int, where: Mapping[str, str], needs: Sequence[Part]) -> Part:
     worker = child("worker", [*OURS, "worker", "--metrics-port", str(port)], **where)
     url = f"http://127.0.0.1:{port}/metrics"
-    quick = f"{url}?name[]=none"  # all series of a busy worker take more than a second
-    return Part(worker, url, lambda: answers_http(quick), needs=needs)
+    return Part(worker, url, lambda: well("worker", url), needs=needs)
 
 
 def _logs(state: Path) -> Path:
@@ -159,9 +167,11 @@ def _has_room(state: Path) -> None:
         )
 
 
-def _port(wanted: int | None, what: str, option: str) -> int:
+def _port(wanted: int | None, what: str, option: str, chosen: set[int]) -> int:
+    """`chosen` are those of the other parts, which need not listen yet."""
     if wanted is None:
-        return free_port()
+        chosen.add(port := free_port(chosen))
+        return port
     why = taken(wanted)
     if why:
         raise PortTaken(

@@ -7,13 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from deploy.embedded.part import Part
-from deploy.embedded.plan import ANY_PORTS, FREE_BYTES_MIN, OURS, PARTITIONS, Plan, Ports, planned, require
+from deploy.embedded.plan import ANY_PORTS, PARTITIONS, Plan, Ports, planned
 from deploy.embedded.state import Addresses, hold, release, write
 from deploy.errors import StackError
 from deploy.settings import Settings
 from ingest.stream.logs import create_topics
-
-__all__ = ["FREE_BYTES_MIN", "OURS", "PARTITIONS", "TEND_EVERY_S", "Stack", "require"]
 
 TEND_EVERY_S = 0.25
 _POLL_S = 0.05

@@ -16,6 +16,7 @@ import msgspec
 
 from deploy.errors import StackError, StackHeld
 from deploy.settings import Settings
+from runtime.emit import Brokers
 
 ORPHANS_TIMEOUT_S = 20.0  # the parts of a killed supervisor are told to end by the kernel, and some flush first
 _LOOK_S = 0.5
@@ -55,6 +56,13 @@ def found_stack(settings: Settings) -> Addresses | None:
     """The stack that runs in the state folder, if one does."""
     addresses = read(settings.state)
     return addresses if addresses is not None and holder(settings.state) == addresses.pid else None
+
+
+def servers(settings: Settings) -> tuple[Brokers | None, str | None]:
+    """Brokers and the store's URL: those of the settings, else those of the stack that runs."""
+    stack = found_stack(settings)
+    brokers = settings.kafka or (Brokers(stack.kafka) if stack else None)
+    return brokers, settings.clickhouse or (stack.clickhouse if stack else None)
 
 
 def read(state: Path) -> Addresses | None:

@@ -1,7 +1,8 @@
 """Lists calls, a line each, by what was wrong with them. The home of what "worst" means; reads no event.
 
 The worst call comes first by, in this order: turns that nobody answered; an end as failed; how many of the
-objectives of `alerts/slos.yaml` it breaches; the gaps in the agent's speech, added up; its slowest answer; the later
+objectives of `alerts/slos.yaml` it breaches; the gaps in the agent's speech, added up as one detector
+heard them; its slowest answer; the later
 start; the call id.
 """
 
@@ -27,6 +28,8 @@ ORDERS: Mapping[Sort, str] = {
     Sort.LONGEST: f"ifNull(length_us, 0) DESC, {_TIES}",
     Sort.SLOWEST: f"ifNull(slowest_us, 0) DESC, {_TIES}",
 }
+# Both detectors may report one gap, so only those of one are added up: of the one that heard more.
+_GAPS = "greatest(sumIf(gap_ms, detector = 'playout'), sumIf(gap_ms, detector = 'audio')) AS gaps_ms"
 _KEY = "(tenant, day, call_id)"
 # A call whose start is missing began when its id was made.
 _STARTED = "ifNull(started_at, toDateTime64(UUIDv7ToDateTime(toUUID(call_id), 'UTC'), 6, 'UTC'))"
@@ -109,7 +112,7 @@ def _breach_columns(objectives: Sequence[Objective]) -> tuple[dict[str, list[str
     """Aggregates by view, one for each objective (`o0`, `o1`, …), and their values."""
     columns = {
         "turns": ["max(latency_us) AS slowest_us"],
-        "glitches": ["sum(gap_ms) AS gaps_ms"],
+        "glitches": [_GAPS],
         "spans": ["count() AS spans"],
     }
     named: dict[str, Any] = {}

@@ -147,10 +147,11 @@ def backlog(brokers: Brokers, group: str, topic: str) -> int:
         described = admin.describe_topics([topic])[0]
         partitions = [TopicPartition(topic, part["partition_index"]) for part in described["partitions"]]
         ends = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+        begins = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
         read = admin.list_group_offsets({group: partitions})[group]
     except KafkaError as error:
         raise BrokerUnreachable(f"asking how far {group!r} has read failed: {type(error).__name__}") from error
     finally:
         admin.close()
-    committed = {place: max(0, at.offset) for place, at in read.items()}
-    return sum(max(0, end.offset - committed.get(place, 0)) for place, end in ends.items())
+    committed = {place: at.offset for place, at in read.items()}
+    return sum(max(0, end.offset - max(begins[place].offset, committed.get(place, 0))) for place, end in ends.items())

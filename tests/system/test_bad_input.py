@@ -198,6 +198,23 @@ def test_sql_that_is_none(tmp_path: Path) -> None:
         fails(turnlog(tmp_path, "sql", "SELEKT 1"), 1, "Syntax error")
 
 
+def test_a_part_is_given_no_secret_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TURNLOG_MODEL_KEY", "KAFKA_SASL_PASSWORD", "OTEL_EXPORTER_OTLP_HEADERS"):
+        monkeypatch.setenv(name, "sekret")
+    with Stack(Settings(tmp_path), lambda _: None) as stack:
+        for pid in stack.addresses.children.values():
+            assert b"sekret" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_text_and_numbers_that_are_none(tmp_path: Path) -> None:
+    asked = subprocess.run(
+        [*TURNLOG, "sql", "-"], input=b'SELECT "\xff"', env=environment(tmp_path), capture_output=True, check=False
+    )
+    assert (asked.returncode, b"no UTF-8" in asked.stderr, b"Traceback" in asked.stderr) == (2, True, False)
+    fails(turnlog(tmp_path, "call", "list", "--latency", "inf"), 2, "--latency")
+    fails(turnlog(tmp_path, "sql", "SELECT 1", KAFKA_BOOTSTRAP_SERVERS="h:\u00b2"), 2, "host:9092")
+
+
 def test_misuse_of_the_command_line(tmp_path: Path) -> None:
     assert turnlog(tmp_path, "demo", "--calls", "none").returncode == 2
     assert turnlog(tmp_path, "sql").returncode == 2
@@ -235,6 +252,8 @@ def test_a_password_is_on_no_command_line_and_in_no_others_file(stack: Path) -> 
         argv = Path(f"/proc/{second.addresses.children['worker']}/cmdline").read_bytes()
         assert b"worker" in argv
         assert b"sekret" not in argv
+        told = turnlog(stack / "two", "doctor", "--json", CLICKHOUSE_URL=url, KAFKA_BOOTSTRAP_SERVERS=inside.kafka)
+        assert "sekret" not in told.stdout + told.stderr
         assert (stack / "two" / "stack.json").stat().st_mode & 0o077 == 0
 
 

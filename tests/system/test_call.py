@@ -154,6 +154,9 @@ def test_a_line_names_the_objectives_that_its_record_breaches(ran: Ran, client: 
     for line in list_calls(client, Filters(), objectives(), limit=100):
         found = breaches(records[line.call_id], objectives())
         assert set(line.breached) == {b.objective for b in found}
+    lines = list_calls(client, Filters(), objectives(), limit=100)
+    reported = {(b.call_id, b.objective) for b in ran[0].report.breaches}
+    assert {(line.call_id, name) for line in lines for name in line.breached} == reported
 
 
 def test_other_orders(ran: Ran, client: Client) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import gzip
 import json
+import logging
 import re
+import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,8 +89,15 @@ def quiet() -> Ran:
 
 
 @pytest.fixture(scope="module")
-def telling() -> Ran:
-    return asyncio.run(ran(content=True))
+def telling() -> Iterator[Ran]:
+    """The SDK warns of what is said to a span that has ended; nothing is."""
+    said: list[logging.LogRecord] = []
+    listener = logging.Handler()
+    listener.emit = said.append  # type: ignore[method-assign]
+    logging.getLogger("opentelemetry").addHandler(listener)
+    yield asyncio.run(ran(content=True))
+    logging.getLogger("opentelemetry").removeHandler(listener)
+    assert [record.getMessage() for record in said] == []
 
 
 def named(span: ReadableSpan) -> dict[str, Any]:
@@ -200,6 +209,13 @@ def test_content_has_the_conventions_shape(telling: Ran) -> None:
 
 
 @contextmanager
+def silent_collector() -> Iterator[str]:
+    """It takes a connection, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
     got: list[ExportTraceServiceRequest] = []
 
@@ -250,9 +266,11 @@ def test_the_demo_sends_its_spans_where_the_environment_says(tmp_path: Path) -> 
     assert b"gen_ai.output.messages" in b"".join(request.SerializeToString() for request in got)
 
 
-def test_a_collector_that_is_away_costs_one_line_and_no_call(tmp_path: Path) -> None:
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    told = turnlog(tmp_path, "demo", "--calls", "2", "--no-faults", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=nowhere)
+@pytest.mark.parametrize("manner", ["away", "silent"])
+def test_a_collector_that_does_not_take_spans_costs_one_line_and_no_call(tmp_path: Path, manner: str) -> None:
+    nowhere = nullcontext(f"http://127.0.0.1:{free_port()}")
+    with silent_collector() if manner == "silent" else nowhere as url:
+        told = turnlog(tmp_path, "demo", "--calls", "2", "--no-faults", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=url)
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["report"]["calls"] == 2
     assert told.stderr.count("spans were not taken") == 1

@@ -16,7 +16,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from deploy.brokers import kafka_environment
 from deploy.embedded import Stack
-from deploy.embedded.stack import PARTITIONS
+from deploy.embedded.plan import PARTITIONS
 from deploy.settings import Settings
 from ingest.stream.intake import Intake
 from ingest.stream.logs import RightMissing, create_topics
@@ -164,6 +164,10 @@ def test_the_command_line_says_it_too_without_a_traceback_or_a_secret(kafka: Sec
     assert "KAFKA_SASL_PASSWORD" in line
     assert "Traceback" not in told.stderr
     assert "open barley" not in told.stderr
+    examined = turnlog(tmp_path, "doctor", **kafka_environment(brokers))
+    assert examined.returncode == 1
+    assert "KAFKA_SASL_PASSWORD" in examined.stdout
+    assert "open barley" not in examined.stdout + examined.stderr
 
 
 @pytest.mark.parametrize(

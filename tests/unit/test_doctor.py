@@ -1,10 +1,12 @@
 """What is judged a fault, a warning or worth a note, and what a check that hangs costs the others."""
 
+import io
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from deploy.doctor.facts import Broker, Disk, Facts, Incomplete, Letters, Part, Partition, Stack, Store
 from deploy.doctor.gather import gather, make_all
@@ -19,9 +21,9 @@ from deploy.doctor.judge import (
     Finding,
     judge,
 )
-from deploy.doctor.store import without_password
-from deploy.embedded.stack import FREE_BYTES_MIN
-from deploy.settings import Settings
+from deploy.doctor.show import show
+from deploy.embedded.plan import FREE_BYTES_MIN
+from deploy.settings import Settings, without_password
 
 NOW = 1_700_000_000_000_000
 VERSIONS = dict.fromkeys((*REQUIRED, *EMBEDDED), "1.0")
@@ -197,3 +199,14 @@ def test_without_a_stack_the_installation_and_the_disk_are_examined(tmp_path: Pa
 
 def test_no_password_is_shown() -> None:
     assert without_password("http://user:sekret@host:8123/db") == "http://host:8123"
+
+
+def test_what_producers_wrote_moves_no_cursor() -> None:
+    hostile = "call\x1b[2J"
+    found = facts(
+        broker=broker(count=1, read=1, by_reason={hostile: 1}, newest_at=NOW), store=store(source(9, name=hostile))
+    )
+    drawn = io.StringIO()
+    show(found, judge(found), Console(file=drawn, width=200))
+    assert drawn.getvalue().count("\\x1b[2J") >= 2
+    assert "\x1b" not in drawn.getvalue()
