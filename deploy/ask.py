@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from deploy.embedded.state import servers
+from deploy.embedded.state import holder, servers
 from deploy.embedded.store import running_store
-from deploy.errors import DeployError
+from deploy.errors import DeployError, StackHeld
 from deploy.settings import Settings
 from ingest.query import RECEIVE_TIMEOUT_S, Client, connect
 
@@ -23,11 +23,17 @@ def opened_store(
         with closing(connect(url, receive_timeout_s)) as client:
             yield client
         return
+    starting = holder(settings.state)
+    if starting is not None:
+        raise StackHeld(
+            f"process {starting} starts a stack in {str(settings.state)!r} or stops it: ask again in a moment, "
+            "or end it with `turnlog down`"
+        )
     folder = settings.state / "store"
     if not folder.is_dir():
         raise DeployError(
             f"there is no store in {str(settings.state)!r} yet: run `turnlog demo` first, or set CLICKHOUSE_URL"
         )
     say("opening the store")
-    with running_store(folder) as url, closing(connect(url, receive_timeout_s)) as client:
+    with running_store(folder, say) as url, closing(connect(url, receive_timeout_s)) as client:
         yield client

@@ -1,7 +1,9 @@
 """The command line: which commands there are, and what becomes of an error. Exit 0 fine, 1 a fault, 2 misuse."""
 
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +31,10 @@ app.add_typer(call, name="call")
 
 def main() -> None:
     """The console script."""
+    for name in ("stdin", "stdout", "stderr"):  # a caller may have closed them, as some daemons do
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  for the process's life
     # A terminal that cannot show a character still gets the rest.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -45,6 +51,8 @@ def main() -> None:
             _fail(str(error), 2 if isinstance(error, Misuse | UnknownObjective) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except UnicodeError:
+        _fail("what was given is no UTF-8 text: give it as UTF-8, and see that the locale is one (LC_ALL=C.UTF-8)", 2)
     except BrokenPipeError:
         sys.exit(1)  # whoever read us has gone
     except OSError as error:

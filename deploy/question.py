@@ -61,6 +61,8 @@ def bound(sql: str, given: Sequence[str]) -> dict[str, Any]:
             raise Misuse(f"--param {text!r}: write it as NAME=VALUE")
         if name not in places:
             raise Misuse(f"--param {name!r} has no place in the question: write {{{name}:String}} where it belongs")
+        if name in values:
+            raise Misuse(f"--param {name!r} is given twice: give it one value")
         values[name] = _parsed(name, value) if places[name].lstrip().startswith(_COMPOSITE) else value
     return values
 

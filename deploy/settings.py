@@ -56,6 +56,9 @@ def without_password(url: str) -> str:
 def _state(environment: Mapping[str, str]) -> Path:
     """TURNLOG_STATE, else the place for state by the XDG base directory specification."""
     if given := environment.get("TURNLOG_STATE"):
-        return Path(given).expanduser().absolute()
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError:
+            raise Misuse(f"TURNLOG_STATE is {given!r}: there is no such user's home; name a folder") from None
     base = environment.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "turnlog"

@@ -20,6 +20,11 @@ RECEIVE_TIMEOUT_S = 300
 # The one thing that ClickHouse's own read-only mode lets through when the engine is not behind a server.
 # The bare word is refused wherever it stands: telling a keyword from a quoted one takes ClickHouse's own lexer.
 _OUTFILE = re.compile(r"\bOUTFILE\b", re.IGNORECASE)
+_QUOTED_OR_COMMENT = re.compile(
+    r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`|--[^\n]*|#!?[ !][^\n]*|/\*.*?\*/""", re.DOTALL
+)
+_FIRST_WORD = re.compile(r"[\s(;]*([A-Za-z]+)")
+_ASKING = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "EXISTS", "VALUES", "CHECK"})
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Whatever the server's profile says. The second one: an index may not hide the delivery that FINAL should have found.
 _SETTINGS = {"async_insert": 0, "use_skip_indexes_if_final_exact_mode": 1}
@@ -83,7 +88,7 @@ def asked(
     What would write, or reach a file or another host, is refused. `rows_max` and `timeout_s` bound it; 0 leaves it to
     the server. Raises StoreUnreachable or StoreRefused, also while blocks are read.
     """
-    _refuse_files(sql)
+    _refuse_what_is_no_question(sql)
     # `limit` cuts the result and no subquery of it, so the store need not compute what nobody reads.
     settings = {"readonly": 1, "limit": rows_max, "max_execution_time": timeout_s}
     with _typed(timeout_s):
@@ -124,9 +129,18 @@ def _typed(timeout_s: int) -> Iterator[None]:
         raise
 
 
-def _refuse_files(sql: str) -> None:
+def _refuse_what_is_no_question(sql: str) -> None:
+    """ClickHouse's own read-only mode refuses writes; it lets KILL through, and the engine takes several statements."""
     if _OUTFILE.search(sql):
         raise StoreRefused("a question writes no file, so it may not say OUTFILE: use the output of this command")
+    bare = _QUOTED_OR_COMMENT.sub(lambda found: "''" if found[0][0] in "'\"`" else " ", sql)
+    first = _FIRST_WORD.match(bare)
+    if first is not None and first[1].upper() not in _ASKING:
+        raise StoreRefused(
+            f"{first[1].upper()} asks nothing: a question begins with SELECT, WITH, SHOW, DESCRIBE or EXPLAIN"
+        )
+    if bare.rstrip().rstrip(";").count(";"):
+        raise StoreRefused("there is more than one statement: ask one question at a time")
 
 
 def _described(client: Client, sql: str, params: Mapping[str, Any] | None) -> list[str]:

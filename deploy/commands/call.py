@@ -1,5 +1,6 @@
 """`turnlog call list` and `turnlog call show`."""
 
+import io
 import sys
 import time
 from enum import StrEnum
@@ -110,6 +111,8 @@ def show(
     end_in_order()
     if html is not None and as_json:
         raise Misuse("--html and --json are two answers: ask for one of them")
+    if html is not None and str(html) != "-" and (html.is_dir() or not html.parent.is_dir()):
+        raise Misuse(f"--html {str(html)!r}: name a file in a folder that is there")
     limits = objectives()
     with told_without_tables(), opened_store(settings(), _say) as client:
         call_id = find_call(client, which, limits, _filters(campaign=campaign, since=since))
@@ -159,7 +162,11 @@ def _as_data(record: "CallRecord", found: "tuple[Breach, ...]") -> dict[str, Any
 
 def _write(path: Path, page: str) -> None:
     if str(path) == "-":
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as the page says of itself
         sys.stdout.write(page)
         return
-    path.write_text(page, encoding="utf-8")  # what fails is told by the command line, with the file's name
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_text(page, encoding="utf-8")  # what fails is told by the command line, with the file's name
+    unfinished.replace(path)
     talk.print(f"wrote {path}", markup=False, soft_wrap=True)

@@ -54,7 +54,7 @@ def demo(
     if not result.report.complete:
         logs = settings().state / "logs"
         missing = f"{len(result.report.incomplete)} of {result.report.made} calls miss events"
-        words = f"turnlog: {missing}, so the figures are partial: see {logs}"
+        words = f"turnlog: {missing}, so the figures are partial: run the demo again; {logs} says what happened"
         talk.print(words, style="red", soft_wrap=True, markup=False)
     if not result.fine:
         raise typer.Exit(1)

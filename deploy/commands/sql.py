@@ -59,6 +59,8 @@ def sql(
     quiet()
     end_in_order()
     form = _form(form, as_json)
+    if views and (query is not None or file is not None):
+        raise Misuse("--views asks nothing: leave the question out, or leave --views out")
     if views:
         if form is Format.TABLE:
             sys.stdout.write(reference_text())

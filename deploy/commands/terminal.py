@@ -30,7 +30,7 @@ def print_json(what: Any) -> None:
 
 def quiet() -> None:
     """Libraries talk to their own logs; a person at the terminal is told by us."""
-    logging.basicConfig(level=logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # a driver sets levels of its own, which a level of the root does not overrule
 
 
 def end_in_order() -> None:

@@ -71,6 +71,8 @@ def _named(result: Result, objectives: tuple[Objective, ...]) -> RenderableType:
     summaries = {o.name: o.summary for o in objectives}
     breaches = result.report.breaches
     if not breaches:
+        if not result.report.complete:
+            return Text("No call breaches an objective, as far as its events were stored.\n", style="red")
         return Text("No call breaches an objective.\n", style="green")
     table = Table(title="Calls that breach an objective", title_justify="left")
     for name in ("call", "turn", "what", "worst"):

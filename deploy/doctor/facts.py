@@ -97,7 +97,8 @@ class Disk(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """`left_behind`: the pid that the file of a killed stack still names; `orphans`: parts outlived it.
+    """`left_behind`: the pid that the file of a killed stack still names; `orphans`: parts outlived it;
+    `unready`: the process that holds the folder and says nothing of its parts yet.
 
     `versions` of what is not installed are empty. `failed` are the checks that could not be made, and why.
     """
@@ -109,6 +110,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     stack: Stack | None = None
     left_behind: int | None = None
     orphans: bool = False
+    unready: int | None = None
     versions: dict[str, str]
     disk: Disk | None = None
     broker: Broker | None = None

@@ -1,5 +1,6 @@
 """Makes all checks at once, each with its own patience: what is dead or hangs hides nothing else. Judges nothing."""
 
+import errno
 import os
 import platform
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 from deploy.doctor.facts import Disk, Facts, Part, Stack
 from deploy.embedded import Addresses, PartState, found_stack
 from deploy.embedded.plan import well
-from deploy.embedded.state import is_held, read, servers
+from deploy.embedded.state import holder, is_held, read, servers, unusable
 from deploy.errors import DeployError
 from deploy.settings import Settings
 from ingest.errors import IngestError
@@ -47,8 +48,9 @@ def gather(settings: Settings, now_us: int) -> Facts:
         own_kafka=settings.kafka is not None,
         own_clickhouse=settings.clickhouse is not None,
         stack=shown,
-        left_behind=left.pid if left else None,
-        orphans=stack is None and is_held(settings.state),
+        left_behind=left.pid if left and not is_held(settings.state) else None,
+        orphans=stack is None and is_held(settings.state) and holder(settings.state) is None,
+        unready=holder(settings.state) if stack is None else None,
         versions=versions,
         disk=found.get("disk"),
         broker=found.get("broker"),
@@ -99,6 +101,10 @@ def _version(distribution: str) -> str:
 def _disk(state: Path) -> Disk:
     """Of the folder, or of the nearest one above it while it does not exist."""
     folder = next(f for f in (state, *state.parents) if f.exists())
+    if not folder.is_dir():
+        raise unusable(state, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise unusable(state, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     usage = shutil.disk_usage(folder)
     return Disk(usage.free, usage.total)
 

@@ -40,7 +40,10 @@ def judge(facts: Facts) -> tuple[Finding, ...]:
 
 
 def _stack(facts: Facts) -> Iterator[Finding]:
-    if facts.orphans:
+    if facts.unready is not None:
+        what = f"process {facts.unready} starts a stack or stops it, and its parts are not known"
+        yield Finding("fault", "stack", what, "ask again in a moment; `turnlog down` ends it")
+    elif facts.orphans:
         yield Finding(
             "fault", "stack", "parts of a killed stack still run", "end them with `turnlog down`, then `turnlog up`"
         )
@@ -58,6 +61,8 @@ def _stack(facts: Facts) -> Iterator[Finding]:
 
 def _part(part: Part, tended: bool) -> Iterator[Finding]:
     last = f"; it last {part.ending}" if part.ending else ""
+    if part.name == "broker" and part.restarts:
+        last += ", and what its log held in memory is gone"
     look = f"see {part.log}"
     again = "its supervisor starts it again" if tended else "run the command again that started it, or `turnlog up`"
     if part.state == "waiting":

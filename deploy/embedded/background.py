@@ -19,6 +19,7 @@ from deploy.embedded.state import (
     holder,
     in_use,
     is_held,
+    put_away,
     read,
     unusable,
 )
@@ -92,6 +93,7 @@ def stop_running(settings: Settings, say: Callable[[str], None]) -> Stopped | No
     """
     state = settings.state
     if not is_held(state):
+        put_away(state)
         return None
     pid, left = holder(state), read(state)
     parts = dict(left.children) if left is not None else {}
@@ -105,6 +107,7 @@ def stop_running(settings: Settings, say: Callable[[str], None]) -> Stopped | No
     for number, whom, patience_s in steps:
         _send(state, number, whom)
         if _freed(state, supervisor | parts, patience_s, say):
+            put_away(state)
             return Stopped(pid, parts, forced=number is signal.SIGKILL or whom is parts)
     raise StackError(
         f"the stack in {str(state)!r} does not end: processes "

@@ -8,7 +8,7 @@ from typing import Self
 
 from deploy.embedded.part import Part
 from deploy.embedded.plan import ANY_PORTS, PARTITIONS, Plan, Ports, planned
-from deploy.embedded.state import Addresses, hold, release, write
+from deploy.embedded.state import Addresses, hold, is_written, release, write
 from deploy.errors import StackError
 from deploy.settings import Settings
 from ingest.stream.logs import create_topics
@@ -78,11 +78,13 @@ class Stack:
             if news:
                 self._say(news)
         now = self.addresses
-        if now != self._written:
-            self._written = now
-            try:
-                write(self._settings.state, now)
-            except StackError as error:
+        if now == self._written and is_written(self._settings.state, now):
+            return
+        told, self._written = now == self._written, now
+        try:
+            write(self._settings.state, now)
+        except StackError as error:
+            if not told:
                 self._say(str(error))
 
     def __exit__(

@@ -69,6 +69,8 @@ def read(state: Path) -> Addresses | None:
     """What `stack.json` says, though who wrote it may be gone."""
     try:
         return msgspec.json.decode(_file(state).read_bytes(), type=Addresses)
+    except PermissionError as error:
+        raise unusable(state, error) from error
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -83,6 +85,14 @@ def write(state: Path, addresses: Addresses) -> None:
         unfinished.replace(file)
     except OSError as error:
         raise StackError(f"cannot write {str(file)!r}: {error.strerror}; make room, or remove what is there") from error
+
+
+def is_written(state: Path, addresses: Addresses) -> bool:
+    """Whether `stack.json` says this, and not something that somebody else made of it."""
+    try:
+        return _file(state).read_bytes() == msgspec.json.encode(addresses)
+    except OSError:
+        return False
 
 
 def hold(state: Path, say: Callable[[str], None]) -> int:
@@ -117,6 +127,12 @@ def release(state: Path, lock: int) -> None:
     with contextlib.suppress(OSError):
         os.ftruncate(lock, 0)
     os.close(lock)
+
+
+def put_away(state: Path) -> None:
+    """Forget a stack that was killed and of which nothing runs any more."""
+    with contextlib.suppress(OSError):
+        _file(state).unlink()
 
 
 def holder(state: Path) -> int | None:
@@ -183,6 +199,8 @@ def _looked(state: Path) -> tuple[int | None, bool]:
     try:
         with _lock(state).open("rb") as lock:
             return _pid(lock.fileno()), not _locked(lock.fileno(), fcntl.LOCK_SH)
+    except PermissionError as error:
+        raise unusable(state, error) from error
     except OSError:
         return None, False
 

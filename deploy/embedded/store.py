@@ -1,24 +1,58 @@
 """The embedded store alone, for as long as somebody asks. Knows nothing of a stack."""
 
+import fcntl
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from deploy.embedded.child import Child, answers_http, free_port
 from deploy.embedded.plan import OURS, require
+from deploy.errors import StackError
+from ingest.store.folder import LOCK
+
+WAIT_S = 20.0  # for another question to be answered
+_POLL_S = 0.1
 
 
 @contextmanager
-def running_store(folder: Path) -> Iterator[str]:
-    """The URL of the embedded store in `folder`, which runs inside. Raises StackError with its last lines."""
+def running_store(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[str]:
+    """The URL of the embedded store in `folder`, which runs inside. Who has it open is waited for, for WAIT_S.
+
+    Raises StackError with its last lines.
+    """
     require("chdb", "the embedded store")
-    port = free_port()
+    deadline = time.monotonic() + WAIT_S
     with tempfile.TemporaryDirectory(prefix="turnlog-") as room:  # reading must not need a state folder to write to
-        child = Child("store", [*OURS, "store", "--path", str(folder), "--port", str(port)], Path(room) / "store.log")
-        child.start()
+        while True:
+            while _open_elsewhere(folder) and time.monotonic() < deadline:
+                say("waiting for the store, which is open elsewhere")
+                time.sleep(_POLL_S)
+            port = free_port()
+            argv = [*OURS, "store", "--path", str(folder), "--port", str(port)]
+            child = Child("store", argv, Path(room) / "store.log")
+            child.start()
+            try:
+                child.wait_ready(partial(answers_http, f"http://127.0.0.1:{port}/ping"))
+            except StackError:
+                child.stop()
+                if time.monotonic() < deadline and _open_elsewhere(folder):
+                    continue  # somebody was quicker
+                raise
+            try:
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                child.stop()
+            return
+
+
+def _open_elsewhere(folder: Path) -> bool:
+    """Whether a process holds the store's lock. Who opens it then is refused for good."""
+    with suppress(OSError), (folder / LOCK).open("rb") as lock:
         try:
-            child.wait_ready(lambda: answers_http(f"http://127.0.0.1:{port}/ping"))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            child.stop()
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

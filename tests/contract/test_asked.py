@@ -51,7 +51,11 @@ def test_an_empty_answer_has_its_columns(client):
         ("WITH x AS (SELECT number AS n FROM numbers(10)) SELECT count() FROM x WHERE n IN (SELECT n FROM x)", [(10,)]),
         ("SELECT sum(a.n) FROM (SELECT arrayJoin(range(5)) AS n) AS a CROSS JOIN numbers(3) AS b", [(30,)]),
         ("SELECT max(r) FROM (SELECT row_number() OVER () AS r FROM numbers(9))", [(9,)]),
-        ("SELECT (SELECT count() FROM numbers(7)) AS n UNION ALL SELECT 1 UNION ALL SELECT 2", [(7,), (1,)]),
+        (
+            "SELECT * FROM (SELECT (SELECT count() FROM numbers(7)) AS n UNION ALL SELECT 1 UNION ALL SELECT 2)"
+            " ORDER BY n DESC",
+            [(7,), (2,)],
+        ),
         ("SELECT count() FROM (SELECT * FROM system.one UNION ALL SELECT * FROM system.one AS o)", [(2,)]),
     ],
 )
@@ -79,12 +83,14 @@ def test_a_question_changes_nothing_and_reaches_no_file(client, sql):
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("SELEKT 1", r"Syntax error: failed at position 8 .*line 1, col 8"),
+        ("SELECT 1 FRM x 2", r"Syntax error: failed at position 14 .*line 1, col 14"),
+        ("SELEKT 1", "SELEKT asks nothing"),
         ("SELECT turn,\n frm turns", r"`turns`|`turn`|position"),
         ("SELECT nothing FROM calls", "`nothing`"),
         ("SELECT 1 +", "ends before it is complete"),
         ("SELECT 1 FORMAT CSV", "FORMAT itself"),
-        ("SET max_threads = 1", "no question"),
+        ("SET max_threads = 1", "SET asks nothing"),
+        ("SELECT 1; SELECT 2", "one question at a time"),
         ("SELECT {a:String}", "`a` is not set"),
         ("SELECT {a:UInt8}", "x5"),
         ("SELECT throwIf(number = 150000) FROM numbers(200000)", "throwIf"),

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -195,7 +195,8 @@ def test_settings_name_every_fault_at_once() -> None:
 
 def test_sql_that_is_none(tmp_path: Path) -> None:
     with Stack(Settings(tmp_path), lambda _: None, worker=False):
-        fails(turnlog(tmp_path, "sql", "SELEKT 1"), 1, "Syntax error")
+        fails(turnlog(tmp_path, "sql", "SELEKT 1"), 1, "SELEKT", "SELECT")
+        fails(turnlog(tmp_path, "sql", "SELECT FROM WHERE"), 1, "Syntax error")
 
 
 def test_a_part_is_given_no_secret_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +216,45 @@ def test_text_and_numbers_that_are_none(tmp_path: Path) -> None:
     fails(turnlog(tmp_path, "sql", "SELECT 1", KAFKA_BOOTSTRAP_SERVERS="h:\u00b2"), 2, "host:9092")
 
 
+def test_a_home_that_is_nobodys_and_streams_that_are_closed(stack: Path) -> None:
+    fails(turnlog(Path("~nobody-of-this-name/state"), "doctor"), 2, "TURNLOG_STATE")
+    closed = [f"{' '.join(TURNLOG)} {rest}" for rest in ("call list >&-", "sql 'SELECT 1' >&-", "sql <&-")]
+    for command in closed:
+        told = subprocess.run(
+            ["sh", "-c", command], env=environment(stack), capture_output=True, text=True, check=False
+        )
+        assert told.returncode in {0, 2}, told.stderr
+        assert "Traceback" not in told.stderr
+
+
+def test_two_questions_without_a_stack_wait_for_each_other(tmp_path: Path) -> None:
+    with Stack(Settings(tmp_path), lambda _: None):
+        pass
+    question = [*TURNLOG, "sql", "--json", "SELECT count() AS n FROM calls"]
+    pair = [subprocess.Popen(question, env=environment(tmp_path), stdout=subprocess.PIPE) for _ in range(2)]
+    assert [json.loads(asking.communicate(timeout=60)[0]) for asking in pair] == [[{"n": 0}], [{"n": 0}]]
+
+
+def test_a_file_that_says_nothing_of_the_stack_is_written_again(stack: Path) -> None:
+    """Under `up`, where nobody but the supervisor knows better."""
+    state = stack / "three"
+    with subprocess.Popen([*TURNLOG, "up"], env=environment(state), stderr=subprocess.DEVNULL) as up:
+        try:
+            wait_for(lambda: found_stack(Settings(state)) is not None)
+            (state / "stack.json").write_text("{bad")
+            wait_for(lambda: found_stack(Settings(state)) is not None)
+        finally:
+            up.terminate()
+            up.wait(60)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_misuse_of_the_command_line(tmp_path: Path) -> None:
     assert turnlog(tmp_path, "demo", "--calls", "none").returncode == 2
     assert turnlog(tmp_path, "sql").returncode == 2
@@ -224,6 +264,8 @@ def test_misuse_of_the_command_line(tmp_path: Path) -> None:
     "statement",
     [
         "DROP TABLE calls_log",
+        "/* a question? */ kill query where 1",
+        "SELECT 1; SELECT 2",
         "SELECT 1; DROP TABLE calls_log",
         "INSERT INTO calls_log (tenant) VALUES ('x')",
         "SELECT * FROM file('/etc/passwd', 'LineAsString')",

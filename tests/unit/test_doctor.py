@@ -100,6 +100,15 @@ def test_a_part_under_a_supervisor_is_left_to_it() -> None:
     only(judge(facts(stack=stack(gone, shared=True))), "fault", "worker", "its supervisor starts it again")
 
 
+def test_a_stack_that_starts_is_not_taken_for_what_a_killed_one_left() -> None:
+    only(judge(facts(stack=None, unready=7, broker=None, store=None)), "fault", "stack", "process 7", "in a moment")
+
+
+def test_a_state_folder_that_is_none_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "Not a directory" in gather(Settings(tmp_path / "file"), NOW).failed["disk"]
+
+
 def test_a_killed_stack_has_left_something_behind() -> None:
     only(judge(facts(stack=None, left_behind=77)), "fault", "stack", "77", "turnlog up")
     only(judge(facts(stack=None, left_behind=77, orphans=True)), "fault", "stack", "still run", "turnlog down")
