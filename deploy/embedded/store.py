@@ -27,9 +27,7 @@ def running_store(folder: Path, say: Callable[[str], None] = lambda _: None) -> 
     deadline = time.monotonic() + WAIT_S
     with tempfile.TemporaryDirectory(prefix="turnlog-") as room:  # reading must not need a state folder to write to
         while True:
-            while _open_elsewhere(folder) and time.monotonic() < deadline:
-                say("waiting for the store, which is open elsewhere")
-                time.sleep(_POLL_S)
+            _wait_for(folder, deadline, say)
             port = free_port()
             argv = [*OURS, "store", "--path", str(folder), "--port", str(port)]
             child = Child("store", argv, Path(room) / "store.log")
@@ -46,6 +44,15 @@ def running_store(folder: Path, say: Callable[[str], None] = lambda _: None) -> 
             finally:
                 child.stop()
             return
+
+
+def _wait_for(folder: Path, deadline: float, say: Callable[[str], None]) -> None:
+    told = False
+    while _open_elsewhere(folder) and time.monotonic() < deadline:
+        if not told:
+            say("waiting for the store, which is open elsewhere")
+        told = True
+        time.sleep(_POLL_S)
 
 
 def _open_elsewhere(folder: Path) -> bool:

@@ -1,6 +1,6 @@
 """The log in memory, for programs without a broker and for tests. Passes the suites of the real ones; has no groups.
 
-Who reads it by groups, as a worker does, finds them in `ingest.stream.memory`.
+Who reads it by groups, as a worker does, finds them in `ingest.stream.memory_group`.
 """
 
 import threading

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from ingest.partition import Limits
-from ingest.stream.memory import MemoryGroup, MemoryWorker
+from ingest.stream.memory import MemoryWorker
+from ingest.stream.memory_group import MemoryGroup
 from runtime.emit import MemoryLog
 from runtime.events import Topic
 from tests.contract.ground import EPOCH_RECORDS, PARTITIONS

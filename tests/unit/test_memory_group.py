@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.stream.intake import Spot
-from ingest.stream.memory import Fenced, MemoryGroup
+from ingest.stream.memory_group import Fenced, MemoryGroup
 from runtime.emit import MemoryLog
 from runtime.events import Topic
 
