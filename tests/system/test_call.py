@@ -316,7 +316,7 @@ def test_a_call_as_json_as_text_and_as_a_page(ran: Ran, client: Client, tmp_path
         (("list", "--since", "yesterday"), 2, "2h"),
         (("list", "--breach", "speed"), 2, "tts_first_byte"),
         (("list", "--sort", "nicest"), 2, "worst"),
-        (("show", "worst", "--html", "/nowhere/at/all.html"), 1, "/nowhere/at/all.html"),
+        (("show", "worst", "--html", "/nowhere/at/all.html"), 2, "/nowhere/at/all.html"),
     ],
 )
 def test_what_cannot_be_done_is_one_error(
