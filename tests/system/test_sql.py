@@ -73,7 +73,8 @@ def test_a_table_is_bounded_and_says_so_and_other_formats_are_whole(state: Path)
 
 def test_what_is_refused_is_one_line(state: Path) -> None:
     for arguments, code, word in (
-        (["SELEKT 1"], 1, "position 8"),
+        (["SELECT 1 FRM x 2"], 1, "position 14"),
+        (["SELEKT 1"], 1, "SELEKT asks nothing"),
         (["SELECT 1 FROM nowhere"], 1, "nowhere"),
         (["SELECT {a:String}"], 1, "--param NAME=VALUE"),
         (["SELECT 1", "--param", "a=1"], 2, "has no place"),
