@@ -3,19 +3,18 @@
 Pure. It inserts nothing and decides nothing about repeats.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 
-from ingest.effects import Dead, Item, Measure, RollupKey
-from ingest.sketch import bucket_of
-from ingest.tables import Log
+from ingest.effects import Dead, Item, Measure
+from ingest.measures import measures_of
 from runtime.events import (
     Event,
     Reason,
     SourceClosed,
-    SpanEnded,
+    Topic,
     Unreadable,
     day_of_call,
     decode_many,
@@ -50,29 +49,16 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 def project(records: Sequence[Record], judged: bool = True) -> list[Item | Dead]:
     """The records of one batch, in order. Rows that were stored before are not `judged` by their clocks again."""
     events = decode_many([r.value or b"" for r in records])
-    spans = [e.latency_us for e in events if isinstance(e, SpanEnded) and e.latency_us is not None]
-    buckets = iter(bucket_of(spans).tolist() if spans else ())
+    counted = measures_of([e for e in events if isinstance(e, Event)])
     projected: list[Item | Dead] = []
     for record, event in zip(records, events, strict=True):
         if isinstance(event, Unreadable):
             projected.append(_dead(record, event.reason, event.detail))
             continue
-        measures = _measures(event, buckets)
+        measures = next(counted)
         fault = _fault(event, record.arrived_ms * 1000 if judged else None)
         projected.append(_item(record, event, measures) if fault is None else _dead(record, *fault))
     return projected
-
-
-def _measures(event: Event, buckets: Iterator[int]) -> tuple[Measure, ...]:
-    if not isinstance(event, SpanEnded) or event.latency_us is None:
-        return ()
-    return ((latency_key(event), next(buckets)),)
-
-
-def latency_key(span: SpanEnded) -> RollupKey:
-    """The row of `latency_1m_log` that the span counts in; the minute in seconds since 1970."""
-    minute_s = span.at // 60_000_000 * 60
-    return (Log.LATENCY_1M, minute_s, span.tenant, span.campaign, span.component, span.provider, span.model)
 
 
 def _item(record: Record, event: Event, measures: tuple[Measure, ...]) -> Item:
@@ -99,8 +85,8 @@ def _dead(record: Record, reason: Reason, detail: str) -> Dead:
 
 def _fault(event: Event, arrived_us: int | None) -> tuple[Reason, str] | None:
     """Why a readable event cannot be stored. A clock gone wrong would open a partition of its own for each day."""
-    if event.CONTENT:
-        return Reason.WRONG_TOPIC, f"{type(event).__name__} holds words: it belongs to the content topic"
+    if event.TOPIC is not Topic.CALLS:
+        return Reason.WRONG_TOPIC, f"{type(event).__name__} belongs to {event.TOPIC}"
     day = _day(event.stream)
     if day < 0:
         return Reason.WRONG_STREAM, f"{type(event).__name__}: a call's stream is a UUIDv7 in lower case"

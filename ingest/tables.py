@@ -9,14 +9,18 @@ from enum import StrEnum
 import pyarrow as pa
 
 from ingest.views import COLUMNS, VIEWS, View
+from runtime.events import Topic
 
-__all__ = ["COLUMNS", "SCHEMAS", "VIEWS", "Log", "View"]
+__all__ = ["COLUMNS", "RAW", "SCHEMAS", "VIEWS", "Log", "View"]
 
 
 class Log(StrEnum):
     """Every table behind the views. Two of them are not written from Arrow: see `store.calls` and `store.logs`."""
 
     EVENTS = "events_log"
+    OUTCOMES = "outcomes_log"
+    CONTROL = "control_log"
+    CONTENT = "content_log"
     TURNS = "turns_log"
     SPANS = "spans_log"
     GLITCHES = "glitches_log"
@@ -51,11 +55,21 @@ _COMMON = _fields(
 )
 _VARIANTS, _BUCKETS = pa.map_(_TEXT, _TEXT), pa.map_(pa.int16(), _U32)
 
+_RAW = pa.schema(
+    _COMMON + _fields(("type", _TEXT), ("env", _TEXT), ("lead", _TEXT), ("variants", _VARIANTS), ("payload", _TEXT))
+)
+
+# Every event of a topic lies in one table, in one shape.
+RAW: Mapping[Topic, Log] = {
+    Topic.CALLS: Log.EVENTS,
+    Topic.OUTCOMES: Log.OUTCOMES,
+    Topic.CONTROL: Log.CONTROL,
+    Topic.CONTENT: Log.CONTENT,
+}
+
 # What a writer sends; columns that the store computes (payload_hash) are not here.
 SCHEMAS: Mapping[Log, pa.Schema] = {
-    Log.EVENTS: pa.schema(
-        _COMMON + _fields(("type", _TEXT), ("env", _TEXT), ("lead", _TEXT), ("variants", _VARIANTS), ("payload", _TEXT))
-    ),
+    **dict.fromkeys(RAW.values(), _RAW),
     Log.TURNS: pa.schema(
         _COMMON
         + _fields(("turn", _U16), ("outcome", _TEXT))

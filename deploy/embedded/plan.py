@@ -22,6 +22,8 @@ from runtime.events import Topic
 PARTITIONS: Mapping[str, int] = {
     Topic.CALLS: 4,
     Topic.CONTENT: 4,
+    Topic.OUTCOMES: 4,
+    Topic.CONTROL: 1,
     Topic.DEAD_LETTERS: 1,
     Topic.DEAD_CONTENT: 1,
 }

@@ -1,7 +1,7 @@
 """The contract: every type, name and byte that crosses the log. Imports msgspec and nothing of ours."""
 
 from runtime.events.codec import Unreadable, decode, decode_many, encode
-from runtime.events.ids import day_of_call, is_call_id, lead_id, new_call_id
+from runtime.events.ids import day_of_call, is_call_id, is_fact_id, lead_id, new_call_id, stream_of
 from runtime.events.names import (
     Component,
     Detector,
@@ -18,20 +18,30 @@ from runtime.events.names import (
 )
 from runtime.events.personal import PersonalDataRefused, looks_like_phone
 from runtime.events.types import (
-    CALL_TYPES,
-    CONTENT_TYPES,
+    ALL_TYPES,
     ArgumentsGiven,
     CallEnded,
+    CallLost,
     CallStarted,
+    ComplaintFiled,
+    ConsentGranted,
+    ConsentHonoured,
+    ConsentRevoked,
+    ContentRead,
     DispositionSet,
     Event,
     EventRefused,
     GlitchDetected,
+    LeadErased,
+    LoopDetected,
     NodeEntered,
+    OutcomeConfirmed,
+    ProducerBeat,
     SourceClosed,
     SpanEnded,
     SpeechEnded,
     SpeechStarted,
+    SurveyAnswered,
     ToolFired,
     TurnEnded,
     WordsHeard,
@@ -39,12 +49,17 @@ from runtime.events.types import (
 )
 
 __all__ = [
-    "CALL_TYPES",
-    "CONTENT_TYPES",
+    "ALL_TYPES",
     "ArgumentsGiven",
     "CallEnded",
+    "CallLost",
     "CallStarted",
+    "ComplaintFiled",
     "Component",
+    "ConsentGranted",
+    "ConsentHonoured",
+    "ConsentRevoked",
+    "ContentRead",
     "Detector",
     "Direction",
     "DispositionSet",
@@ -54,10 +69,14 @@ __all__ = [
     "GlitchDetected",
     "GlitchKind",
     "Label",
+    "LeadErased",
+    "LoopDetected",
     "Metric",
     "NodeEntered",
     "Outcome",
+    "OutcomeConfirmed",
     "PersonalDataRefused",
+    "ProducerBeat",
     "Reason",
     "SourceClosed",
     "SpanEnded",
@@ -65,6 +84,7 @@ __all__ = [
     "Speaker",
     "SpeechEnded",
     "SpeechStarted",
+    "SurveyAnswered",
     "ToolFired",
     "Topic",
     "TurnEnded",
@@ -76,7 +96,9 @@ __all__ = [
     "decode_many",
     "encode",
     "is_call_id",
+    "is_fact_id",
     "lead_id",
     "looks_like_phone",
     "new_call_id",
+    "stream_of",
 ]

@@ -14,10 +14,9 @@ import msgspec
 
 from runtime.events.names import Reason
 from runtime.events.personal import PersonalDataRefused, looks_like_phone
-from runtime.events.types import CALL_TYPES, CONTENT_TYPES, Event
+from runtime.events.types import ALL_TYPES, Event
 
 VERSION_MAX = 9_999  # a version is repeated in a message; a number as long as a phone's must not be
-ALL_TYPES = CALL_TYPES + CONTENT_TYPES
 _BY_NAME = {t.__name__: t for t in ALL_TYPES}
 
 

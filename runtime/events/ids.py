@@ -6,6 +6,7 @@ import os
 import uuid
 
 _MS_PER_DAY = 86_400_000
+_FACTS = uuid.UUID("6f0b5f7e-43a5-5f0e-9d1c-6c1b6d3f2a10")  # the namespace of `stream_of`; never changes
 
 
 def new_call_id(now_us: int) -> str:
@@ -23,10 +24,24 @@ def is_call_id(stream: str) -> bool:
     Another spelling of the same number would be another stream to a reader that compares text and
     the same one to a store that compares UUIDs, so it is refused rather than repaired.
     """
-    if len(stream) != 36 or stream[14] != "7" or stream[19] not in "89ab":
+    return _is_uuid(stream, "7")
+
+
+def is_fact_id(stream: str) -> bool:
+    """True for the canonical text of a UUIDv5: the stream of what is neither a call nor a producer."""
+    return _is_uuid(stream, "5")
+
+
+def stream_of(tenant: str, key: str) -> str:
+    """The stream of a fact outside calls: the UUIDv5 of the caller's idempotency key, apart for each tenant."""
+    return str(uuid.uuid5(_FACTS, f"{len(tenant)}:{tenant}{key}"))
+
+
+def _is_uuid(text: str, version: str) -> bool:
+    if len(text) != 36 or text[14] != version or text[19] not in "89ab":
         return False
     try:
-        return str(uuid.UUID(stream)) == stream
+        return str(uuid.UUID(text)) == text
     except ValueError:
         return False
 

@@ -7,7 +7,9 @@ class Topic(StrEnum):
     """Kafka topics. One event per record, JSON. Partition counts are fixed for a topic's life."""
 
     CALLS = "turnlog.calls.v1"
-    CONTENT = "turnlog.content.v1"
+    CONTENT = "turnlog.content.v1"  # words people said, at most 7 days
+    OUTCOMES = "turnlog.outcomes.v1"  # what became known of a lead, days later
+    CONTROL = "turnlog.control.v1"  # compacted: what every process must know
     DEAD_LETTERS = "turnlog.dlq.v1"
     DEAD_CONTENT = "turnlog.dlq.content.v1"
 
@@ -58,6 +60,7 @@ class Detector(StrEnum):
 
 class GlitchKind(StrEnum):
     UNDERRUN = "underrun"
+    DEAD_AIR = "dead_air"  # a second or more of nothing inside the agent's turn
 
 
 class EndReason(StrEnum):

@@ -7,12 +7,12 @@ from operator import or_
 
 import msgspec
 
-from runtime.events.types import CALL_TYPES, CONTENT_TYPES
+from runtime.events.types import ALL_TYPES
 
 
 def contract() -> str:
     """JSON Schema (2020-12) of every event, as text that is the same on every run."""
-    schema = msgspec.json.schema(reduce(or_, CALL_TYPES + CONTENT_TYPES))
+    schema = msgspec.json.schema(reduce(or_, ALL_TYPES))
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "turnlog events", **schema}
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 

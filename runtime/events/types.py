@@ -16,11 +16,13 @@ from runtime.events.names import (
     Outcome,
     SpanStatus,
     Speaker,
+    Topic,
 )
 
 NAME_CHARS_MAX = 128
 WORDS_CHARS_MAX = 16_384
 VARIANTS_MAX = 4
+BEAT_CALLS_MAX = 256  # a producer with more open calls says several beats
 _U16, _U32, _I64 = 2**16 - 1, 2**32 - 1, 2**63 - 1
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -39,8 +41,12 @@ Moment = Annotated[int, Meta(ge=0, le=_I64)]  # µs since 1970-01-01 UTC
 class Event(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field="type", tag=True):
     """The envelope. `(stream, source, seq)` is the identity: for a call the stream is its id, a source is
     whoever writes (`runtime`, …), and each source counts its own 0, 1, 2, …
+
+    What is no call and no producer has no numbering: its stream is the UUIDv5 of the caller's idempotency key
+    (`stream_of`), its seq 0, so that a second delivery of one fact is known whatever its clock says.
     """
 
+    TOPIC: ClassVar[Topic] = Topic.CALLS
     CONTENT: ClassVar[bool] = False  # words people said: the content topic only
     VERSION: ClassVar[int] = 1
 
@@ -157,7 +163,39 @@ class SourceClosed(Event, frozen=True, kw_only=True, gc=False):
     last_seq: Seq
 
 
+class LoopDetected(Event, frozen=True, kw_only=True, gc=False):
+    """The call came to the same node again without anything new: `repeats` visits so far."""
+
+    turn: Small
+    node: Name
+    repeats: Small
+
+
+class CallLost(Event, frozen=True, kw_only=True, gc=False):
+    """A producer's beats named this call, and none of its events has arrived. `producer` is the stream of the beats,
+    `last_seq` the highest that they named.
+    """
+
+    producer: Id
+    last_seq: Seq
+
+
+class ProducerBeat(Event, frozen=True, kw_only=True, gc=False):
+    """Said every few seconds by whoever writes calls; its stream is a UUIDv7 of the producer's own, renewed daily.
+
+    `calls` maps each call that was open since the last beat to the last seq that source `of` has said in it, so that
+    a call of which nothing arrives is known to be missing. `spooled` and `dropped` count records: waiting on disk
+    now, and lost since the start.
+    """
+
+    of: Id
+    calls: Annotated[dict[Id, Seq], Meta(max_length=BEAT_CALLS_MAX)] = {}
+    spooled: Seq = 0
+    dropped: Seq = 0
+
+
 class WordsHeard(Event, frozen=True, kw_only=True, gc=False):
+    TOPIC: ClassVar[Topic] = Topic.CONTENT
     CONTENT: ClassVar[bool] = True
 
     turn: Small
@@ -165,6 +203,7 @@ class WordsHeard(Event, frozen=True, kw_only=True, gc=False):
 
 
 class WordsSaid(Event, frozen=True, kw_only=True, gc=False):
+    TOPIC: ClassVar[Topic] = Topic.CONTENT
     CONTENT: ClassVar[bool] = True
 
     turn: Small
@@ -174,6 +213,7 @@ class WordsSaid(Event, frozen=True, kw_only=True, gc=False):
 class ArgumentsGiven(Event, frozen=True, kw_only=True, gc=False):
     """`arguments` is the JSON text of a tool's arguments."""
 
+    TOPIC: ClassVar[Topic] = Topic.CONTENT
     CONTENT: ClassVar[bool] = True
 
     turn: Small
@@ -181,7 +221,65 @@ class ArgumentsGiven(Event, frozen=True, kw_only=True, gc=False):
     arguments: Words
 
 
-CALL_TYPES: tuple[type[Event], ...] = (
+class LeadEvent(Event, frozen=True, kw_only=True, gc=False):
+    """What became known of a lead. `call` is the call that it is about, where that is known."""
+
+    TOPIC: ClassVar[Topic] = Topic.OUTCOMES
+
+    call: Pseudonym = ""
+
+
+class ComplaintFiled(LeadEvent, frozen=True, kw_only=True, gc=False):
+    """What was said is content."""
+
+    channel: Name
+
+
+class ConsentGranted(LeadEvent, frozen=True, kw_only=True, gc=False):
+    purpose: Name
+
+
+class ConsentRevoked(LeadEvent, frozen=True, kw_only=True, gc=False):
+    """Said here also when it was revoked in a call, so that one topic has them all."""
+
+    purpose: Name
+
+
+class ConsentHonoured(LeadEvent, frozen=True, kw_only=True, gc=False):
+    """The revocation has taken effect wherever calls are placed."""
+
+    purpose: Name
+
+
+class OutcomeConfirmed(LeadEvent, frozen=True, kw_only=True, gc=False):
+    """What came of it by the word of another system: `value` in that outcome's own unit."""
+
+    outcome: Name
+    value: float | None = None
+
+
+class SurveyAnswered(LeadEvent, frozen=True, kw_only=True, gc=False):
+    question: Name
+    score: float
+
+
+class LeadErased(Event, frozen=True, kw_only=True, gc=False):
+    """The envelope's `lead` asked to be forgotten. Every reader of the log applies this before anything else."""
+
+    TOPIC: ClassVar[Topic] = Topic.CONTROL
+
+
+class ContentRead(Event, frozen=True, kw_only=True, gc=False):
+    """Somebody read words. `statement` is the SHA-256 of what was asked, which may itself hold words."""
+
+    TOPIC: ClassVar[Topic] = Topic.CONTROL
+
+    reader: Name
+    statement: Id
+    rows: Seq
+
+
+ALL_TYPES: tuple[type[Event], ...] = (
     CallStarted,
     SpeechStarted,
     SpeechEnded,
@@ -190,9 +288,22 @@ CALL_TYPES: tuple[type[Event], ...] = (
     NodeEntered,
     ToolFired,
     GlitchDetected,
+    LoopDetected,
     DispositionSet,
     CallEnded,
+    CallLost,
+    ProducerBeat,
     EventRefused,
     SourceClosed,
+    WordsHeard,
+    WordsSaid,
+    ArgumentsGiven,
+    ComplaintFiled,
+    ConsentGranted,
+    ConsentRevoked,
+    ConsentHonoured,
+    OutcomeConfirmed,
+    SurveyAnswered,
+    LeadErased,
+    ContentRead,
 )
-CONTENT_TYPES: tuple[type[Event], ...] = (WordsHeard, WordsSaid, ArgumentsGiven)

@@ -18,7 +18,14 @@ from ingest import query
 from ingest.stream.letters import DeadLetter
 from runtime.events import Topic
 
-PARTITIONS = {Topic.CALLS: 4, Topic.CONTENT: 4, Topic.DEAD_LETTERS: 1, Topic.DEAD_CONTENT: 1}
+PARTITIONS = {
+    Topic.CALLS: 4,
+    Topic.CONTENT: 4,
+    Topic.OUTCOMES: 4,
+    Topic.CONTROL: 1,
+    Topic.DEAD_LETTERS: 1,
+    Topic.DEAD_CONTENT: 1,
+}
 PATIENCE_S = 60.0  # a deadline, never a measure
 EPOCH_RECORDS = 50  # never another one for the same log
 

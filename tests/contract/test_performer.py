@@ -10,8 +10,9 @@ import pytest
 from ingest import query
 from ingest.effects import FindLast, Lookup, Restore, RollupRow, Write, WriteRollups
 from ingest.errors import StoreRefused
+from ingest.measures import latency_key
 from ingest.position import first_of, position_of
-from ingest.projection import Record, latency_key, project
+from ingest.projection import Record, project
 from ingest.store.performer import STREAMS_PER_QUERY_MAX, Place, Tables
 from ingest.tables import Log
 from runtime import events as ev

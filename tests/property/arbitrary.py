@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from hypothesis import strategies as st
 
-from runtime.events import CALL_TYPES, CONTENT_TYPES, Event, looks_like_phone
+from runtime.events import ALL_TYPES, Event, looks_like_phone
 from runtime.events.types import Name, Pseudonym
 
-ALL_TYPES = CALL_TYPES + CONTENT_TYPES
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -37,7 +36,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of(*(values(arg) for arg in args))
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return st.sampled_from(list(hint))
-    return {int: INT64, type(None): st.none()}[hint]
+    return {int: INT64, float: st.floats(allow_infinity=False, allow_nan=False), type(None): st.none()}[hint]
 
 
 def _bounded(base: Any, meta: msgspec.Meta, refuses: bool) -> st.SearchStrategy[Any]:

@@ -14,8 +14,7 @@ import pytest
 
 from runtime.emit import Context, MemoryLog, Recorder
 from runtime.events import (
-    CALL_TYPES,
-    CONTENT_TYPES,
+    ALL_TYPES,
     CallEnded,
     CallStarted,
     Detector,
@@ -51,7 +50,6 @@ from tests.golden.expected import EXPECTED, FULL, LEAST
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = (ROOT / "tests/golden/events-v1.jsonl").read_bytes().splitlines()
-ALL_TYPES = CALL_TYPES + CONTENT_TYPES
 CALL = "01890f3c-5d2e-7a4b-9c8d-1e2f3a4b5c6d"
 NOON = 1_763_812_800_000_000  # 2025-11-22 12:00 UTC, in µs
 
