@@ -22,6 +22,7 @@ from ingest.stream.intake import Intake
 from ingest.stream.logs import RightMissing, create_topics
 from ingest.stream.meters import Meters
 from ingest.stream.plain import PlainAdapter, ReadingFailed
+from ingest.stream.reading import Reading
 from ingest.stream.worker import GROUP
 from runtime.emit import Brokers, LogUnreachable
 from runtime.emit.kafka import KafkaLog
@@ -202,7 +203,7 @@ async def test_the_plain_adapter_ends_when_a_right_is_taken_away_while_it_runs(k
     meters = Meters()
     intake_of = partial(Intake, store=None, log_id=None, letters=None, meters=meters)
     with part_of(kafka.server):
-        adapter = PlainAdapter(kafka.as_user("onlooker"), GROUP, [Topic.CALLS], meters, 6_000)
+        adapter = PlainAdapter(Reading(kafka.as_user("onlooker"), GROUP), meters)
         with pytest.raises(ReadingFailed, match="GroupAuthorizationFailed"):
             await adapter.run(intake_of, asyncio.Event())
 
