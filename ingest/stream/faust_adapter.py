@@ -78,7 +78,8 @@ class FaustAdapter:
         self._intake = intake_of(commit=self._stored)
         self._room = WaitingRoom(self._intake, self._meters, self._highwater, self._reading.held_bytes_max)
         self._failed = asyncio.get_running_loop().create_future()
-        feeding, *others = [asyncio.create_task(work) for work in (self._room.run(), self._watch(), stop.wait())]
+        feeding = asyncio.create_task(self._room.run())
+        others: list[asyncio.Future[Any]] = [asyncio.create_task(self._watch()), asyncio.create_task(stop.wait())]
         await self.app.start()
         try:
             done, _ = await asyncio.wait({feeding, *others, self._failed}, return_when=asyncio.FIRST_COMPLETED)
