@@ -85,6 +85,8 @@ def test_every_series_and_every_label_is_of_the_closed_set():
     meters.conflicts(TOPIC, 1)
     meters.retried()
     meters.flushed(0.1)
+    meters.held(7)
+    meters.paused()
     meters.lag(TOPIC, 0, 5)
     meters.youngest(TOPIC, 0, NOW_US)
     families = list(meters.registry.collect())
