@@ -15,7 +15,7 @@ from runtime.emit.folder import SpoolFolder
 from runtime.emit.frames import Record, decode_frame, encode_frame, kind_of
 from runtime.emit.handover import PROTECTED_EXTRA_RECORDS
 from runtime.emit.spool import FACTS, WORDS, WORDS_AGE_MAX_S, Room, Spool
-from runtime.events import ALL_TYPES, PROTECTED_TYPES, Loss, Metric, Topic
+from runtime.events import ALL_TYPES, PROTECTED_TYPES, Label, Loss, Metric, Topic
 
 DAY_S = 86_400.0
 
@@ -280,6 +280,19 @@ def test_every_record_is_counted_by_type_and_exposed(tmp_path: Path) -> None:
     assert value(f"{Metric.EMIT_DROPPED}_total", {"type": "NodeEntered", "reason": "closed"}) == 1
     assert value(Metric.EMIT_WAITING) == 0
     assert value(Metric.EMIT_ACCEPTS) == 0
+
+
+def test_every_series_and_label_of_a_producer_is_of_the_closed_set() -> None:
+    log = Handover(Frozen, queue_records_max=1)
+    for n in range(2):
+        log.append(*record(n))
+    registry = CollectorRegistry()
+    expose(log, registry)
+    families = list(registry.collect())
+    assert {family.name for family in families} == {m for m in Metric if m.startswith("turnlog_emit_")}
+    labels = {name for family in families for sample in family.samples for name in sample.labels}
+    assert labels == {Label.TYPE, Label.REASON}
+    log.close(0.01)
 
 
 def test_what_is_protected_is_a_closed_set_of_the_contract() -> None:
