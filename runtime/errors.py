@@ -40,11 +40,12 @@ class PromptFailed(TurnlogRuntimeError):
 
 
 class ProviderFailed(TurnlogRuntimeError):
-    """A provider gave no usable answer. `what` is a bounded name; the provider's own message stays out of it,
-    because providers quote what people said.
+    """A provider gave no usable answer. `what` is a bounded name; the provider's own message stays out of it and of
+    the text of this error, because providers quote what people said: `quoted` has it, for the content topic alone.
     """
 
-    def __init__(self, provider: str, what: str) -> None:
+    def __init__(self, provider: str, what: str, quoted: str = "") -> None:
         super().__init__(f"provider {provider!r} failed: {what}; see its own log, or point the agent to another one")
         self.provider = provider
         self.what = what
+        self.quoted = quoted

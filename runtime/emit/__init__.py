@@ -2,6 +2,7 @@
 
 from runtime.emit.brokers import Brokers
 from runtime.emit.errors import LogUnreachable
+from runtime.emit.facts import say
 from runtime.emit.memory import MemoryLog
 from runtime.emit.port import DurableLog, Log
 from runtime.emit.probe import why_unreachable
@@ -27,5 +28,6 @@ __all__ = [
     "MemoryLog",
     "Recorder",
     "kafka_log",
+    "say",
     "why_unreachable",
 ]

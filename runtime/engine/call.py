@@ -10,10 +10,20 @@ from runtime.engine.speaking import Speaking
 from runtime.engine.state import CallState
 from runtime.engine.turn import Turn
 from runtime.errors import PromptFailed, ProviderFailed
-from runtime.events import CallEnded, CallStarted, Direction, DispositionSet, EndReason, SpanStatus, Speaker
+from runtime.events import (
+    CallEnded,
+    CallStarted,
+    Direction,
+    DispositionSet,
+    EndReason,
+    ErrorQuoted,
+    SpanStatus,
+    Speaker,
+)
 from runtime.voice.ports import MEANT_US_MIN, HangUp, Move, Speech
 
 TURNS_MAX = 40
+QUOTED_CHARS_MAX = 2_000  # of an error's own words
 
 BARGE_IN_US = MEANT_US_MIN  # the agent falls silent once the caller has spoken over it for so long
 _log = logging.getLogger(__name__)
@@ -48,20 +58,23 @@ class Call:
         desk = self._desk
         desk.account.say(CallStarted, desk.clock.now_us(), direction=direction)
         failed = Ending(EndReason.FAILED, desk.agent.on_failure)
-        why = ""
+        why = quoted = ""
         try:
             ending = await self._talk()
         except (ProviderFailed, PromptFailed) as failure:
-            # The reason stays out of the log on purpose: providers quote callers. The error span names the component.
+            # Its words are content: providers quote callers. The error span names the component.
             ending, why = failed, type(failure).__name__
+            quoted = failure.quoted if isinstance(failure, ProviderFailed) else str(failure)
         except Exception as error:  # noqa: BLE001  the edge of a call: its bug is not its neighbours'
-            ending, why = failed, type(error).__name__
+            ending, why, quoted = failed, type(error).__name__, str(error)
             # Where, and of which type; the message may quote a caller.
             where = traceback.extract_tb(error.__traceback__)[-1]
             _log.error("a call ended by %s at %s:%s", type(error).__name__, where.filename, where.lineno)
         except asyncio.CancelledError:
             await self._close(failed, "cancelled")
             raise
+        if quoted:
+            desk.account.say(ErrorQuoted, desk.clock.now_us(), turn=self.turns, text=quoted[:QUOTED_CHARS_MAX])
         await self._close(ending, why)
         return ending
 

@@ -142,6 +142,13 @@ class GlitchDetected(Event, frozen=True, kw_only=True, gc=False):
     gap_ms: Annotated[float, Meta(ge=0)]
 
 
+class DataUpdated(Event, frozen=True, kw_only=True, gc=False):
+    """The call learned a value; the value is content: `DataGiven`."""
+
+    turn: Small
+    field: Name
+
+
 class DispositionSet(Event, frozen=True, kw_only=True, gc=False):
     disposition: Name
 
@@ -221,6 +228,47 @@ class ArgumentsGiven(Event, frozen=True, kw_only=True, gc=False):
     arguments: Words
 
 
+class DataGiven(Event, frozen=True, kw_only=True, gc=False):
+    """The value beside a `DataUpdated`, as text."""
+
+    TOPIC: ClassVar[Topic] = Topic.CONTENT
+    CONTENT: ClassVar[bool] = True
+
+    turn: Small
+    field: Name
+    value: Words
+
+
+class KeysPressed(Event, frozen=True, kw_only=True, gc=False):
+    """What somebody typed on a telephone's keys: account and card numbers among it."""
+
+    TOPIC: ClassVar[Topic] = Topic.CONTENT
+    CONTENT: ClassVar[bool] = True
+
+    turn: Small
+    keys: Words
+
+
+class ErrorQuoted(Event, frozen=True, kw_only=True, gc=False):
+    """The words of an error, which often quote a caller; its kind and place are on the calls topic."""
+
+    TOPIC: ClassVar[Topic] = Topic.CONTENT
+    CONTENT: ClassVar[bool] = True
+
+    turn: Small
+    component: Name = ""
+    text: Words
+
+
+class ComplaintQuoted(Event, frozen=True, kw_only=True, gc=False):
+    """The words of a complaint about this call; that there is one says `ComplaintFiled`."""
+
+    TOPIC: ClassVar[Topic] = Topic.CONTENT
+    CONTENT: ClassVar[bool] = True
+
+    text: Words
+
+
 class LeadEvent(Event, frozen=True, kw_only=True, gc=False):
     """What became known of a lead. `call` is the call that it is about, where that is known."""
 
@@ -289,6 +337,7 @@ ALL_TYPES: tuple[type[Event], ...] = (
     ToolFired,
     GlitchDetected,
     LoopDetected,
+    DataUpdated,
     DispositionSet,
     CallEnded,
     CallLost,
@@ -298,6 +347,10 @@ ALL_TYPES: tuple[type[Event], ...] = (
     WordsHeard,
     WordsSaid,
     ArgumentsGiven,
+    DataGiven,
+    KeysPressed,
+    ErrorQuoted,
+    ComplaintQuoted,
     ComplaintFiled,
     ConsentGranted,
     ConsentRevoked,

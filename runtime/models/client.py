@@ -140,7 +140,8 @@ class LiteLlm:
     def _failed(self, error: Exception) -> ProviderFailed:
         # Its type and status say what to do; its text may quote the caller.
         status = getattr(error, "status_code", None)
-        return ProviderFailed(self.provider, type(error).__name__ + (f" {status}" if isinstance(status, int) else ""))
+        what = type(error).__name__ + (f" {status}" if isinstance(status, int) else "")
+        return ProviderFailed(self.provider, what, str(error))
 
     async def aclose(self) -> None:
         await asyncio.gather(*self._rests)

@@ -97,7 +97,11 @@ def test_a_tombstone_is_no_event():
     assert (dead.reason, dead.value, dead.size) == (Reason.MALFORMED, b"", 0)
 
 
-@pytest.mark.parametrize("stream", [CALL.upper(), "{" + CALL + "}", CALL.replace("-7", "-4", 1), "9" * 36])
+@pytest.mark.parametrize(
+    "stream",
+    [CALL.upper(), "{" + CALL + "}", CALL.replace("-7", "-4", 1), "9" * 36],
+    ids=["upper case", "braces", "version 4", "digits"],
+)
 def test_another_spelling_of_a_call_id_is_no_call(stream):
     assert one(changed(said(), stream=stream)).reason is Reason.WRONG_STREAM
 
@@ -110,6 +114,7 @@ def test_another_spelling_of_a_call_id_is_no_call(stream):
         (NOW_US + EARLY_MAX_US, True),
         (NOW_US + EARLY_MAX_US + 1, False),
     ],
+    ids=["as late as may be", "later", "as early as may be", "earlier"],
 )
 def test_a_clock_is_believed_to_the_microsecond_of_its_bounds(at, kept):
     assert isinstance(one(said(at=at)), Item) is kept
@@ -123,6 +128,7 @@ def test_a_clock_is_believed_to_the_microsecond_of_its_bounds(at, kept):
         (NOW_US // DAY_US * DAY_US + DAY_US - 1_000, True),  # today's last millisecond
         (NOW_US // DAY_US * DAY_US + DAY_US, False),
     ],
+    ids=["first day", "day before", "end of today", "tomorrow"],
 )
 def test_a_call_id_of_another_time_opens_no_partition_of_its_own(begun_us, kept):
     assert isinstance(one(said(stream=ev.new_call_id(begun_us))), Item) is kept

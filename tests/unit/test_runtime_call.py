@@ -11,6 +11,7 @@ from runtime.engine.outside import Told
 from runtime.engine.turn import HEARD_CHARS_MAX
 from runtime.errors import ProviderFailed
 from runtime.events import (
+    ErrorQuoted,
     Event,
     GlitchDetected,
     NodeEntered,
@@ -229,6 +230,17 @@ async def test_a_voice_that_breaks_ends_the_call_and_closes_every_speech_and_spa
     assert (summary.disposition, summary.reason) == ("failed", "failed")
     assert sum(isinstance(e, SpeechStarted) for e in events) == sum(isinstance(e, SpeechEnded) for e in events)
     assert {s.component for s in events if isinstance(s, SpanEnded) and s.status is SpanStatus.ERROR} >= {"tts", "turn"}
+
+
+async def test_what_a_provider_said_of_its_failure_is_content() -> None:
+    class Quoting(ToldModel):
+        def complete(self, _ask: Ask, _clock: Stamps) -> AsyncIterator[Delta]:
+            raise ProviderFailed("told", "400", "flagged: 'call me on +1 555 123 4567'")
+
+    _, events = await play(Quoting([]))
+    (quoted,) = [e for e in events if isinstance(e, ErrorQuoted)]
+    assert quoted.text == "flagged: 'call me on +1 555 123 4567'"
+    assert "4567" not in str([e for e in events if not e.CONTENT])
 
 
 async def test_a_model_with_no_words_is_a_failure() -> None:

@@ -92,6 +92,7 @@ async def test_a_refusal_names_the_status_and_repeats_no_word() -> None:
         with pytest.raises(ProviderFailed, match="429") as failed:
             await collect(model)
     assert "555" not in str(failed.value)
+    assert "+1 555 123 4567" in failed.value.quoted  # for the content topic
 
 
 @pytest.mark.parametrize("body", [b"data: {nonsense\n\n", b"<html>", b'data: {"error":{"message":"overloaded"}}\n\n'])
