@@ -1,8 +1,8 @@
-"""One call of a real LiveKit AgentSession with LiveKit's own tracing, sent over OTLP. Run by the environment that has
-LiveKit: `python livekit_call.py http://127.0.0.1:4318/v1/traces`. Prints what it injected, as JSON. No room, no server.
+"""One call of a real LiveKit AgentSession with LiveKit's own tracing, sent over OTLP: no room, no server.
 
-Ears, model and voice are plugins of our own under LiveKit's base classes, with fixed delays; the line is a pair of audio
-streams; turn taking, interruption, tools, spans and their figures are LiveKit's.
+Run by the environment that has LiveKit: `python livekit_call.py http://127.0.0.1:4318/v1/traces`. Prints what it did.
+Ears, model and voice are plugins of our own under LiveKit's base classes, with fixed delays; the line is a pair of
+audio streams; turn taking, interruption, tools, spans and their figures are LiveKit's.
 """
 
 import asyncio
@@ -135,7 +135,9 @@ class Model(LLM):
     def provider(self) -> str:
         return "model"
 
-    def chat(self, *, chat_ctx: Any, tools: Any = None, conn_options: Any = DEFAULT_API_CONNECT_OPTIONS, **_: Any) -> Any:
+    def chat(
+        self, *, chat_ctx: Any, tools: Any = None, conn_options: Any = DEFAULT_API_CONNECT_OPTIONS, **_: Any
+    ) -> Any:
         return ModelStream(self, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options)
 
 
@@ -300,7 +302,7 @@ async def main(endpoint: str) -> None:
         "tts_s": FIRST_AUDIO_S,
         "tool_s": TOOL_S,
     }
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""One call of a real Pipecat pipeline with Pipecat's own tracing, sent over OTLP. Run by the environment that has Pipecat:
-`python pipecat_call.py http://127.0.0.1:4318/v1/traces`. Prints what it injected, as JSON. No network, no models.
+"""One call of a real Pipecat pipeline with Pipecat's own tracing, sent over OTLP: no network, no models.
 
+Run by the environment that has Pipecat: `python pipecat_call.py http://127.0.0.1:4318/v1/traces`. Prints what it did.
 Ears, model and voice are services of our own under Pipecat's base classes and tracing decorators, with fixed delays;
 turn taking, interruption, spans and their figures are Pipecat's.
 """
@@ -19,9 +19,7 @@ from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
     EndFrame,
-    ErrorFrame,
     Frame,
-    InputAudioRawFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -58,10 +56,13 @@ TURN_WAIT_S = 0.35  # from the VAD's stop
 FIRST_TOKEN_S = 0.25
 FIRST_AUDIO_S = 0.15
 RATE = 16_000
-# What is said, how long the caller speaks, how long the agent answers, and whether the caller cuts in.
-SAID = ["first thing", "second thing", "third thing"]
-ANSWERS_S = [0.6, 3.0, 0.6]
-INTERRUPTED = 1
+# What is said, and what becomes of it: answered, cut while the agent speaks, cut while the model thinks, failed.
+SAID = ["first thing", "second thing", "never mind", "third thing", "break it", "fourth thing"]
+CUT, UNHEARD, FAILED = 1, 2, 4
+ANSWERS_S = [0.4, 3.0, 0.4, 0.4]
+TURNS = 4  # of Pipecat's: what is not answered is part of the turn that comes of it
+INTERRUPTED = 1  # of those turns, from 0
+SPEECH_S = 0.5
 
 
 class Ears(STTService):
@@ -109,6 +110,8 @@ class Model(LLMService):
         await self.start_ttfb_metrics()
         await asyncio.sleep(FIRST_TOKEN_S)
         await self.stop_ttfb_metrics()
+        if context.get_messages()[-1]["content"] == SAID[FAILED]:
+            raise RuntimeError(f"the provider cannot answer {SAID[FAILED]!r}")  # as they do: the caller, quoted
         for word in ("All", " good", "."):
             await self.push_frame(LLMTextFrame(word))
         await self.start_llm_usage_metrics(LLMTokenUsage(prompt_tokens=7, completion_tokens=3, total_tokens=10))
@@ -121,6 +124,8 @@ class Model(LLMService):
         await self.push_frame(LLMFullResponseStartFrame())
         try:
             await self._process_context(frame.context)
+        except RuntimeError as error:
+            await self.push_error(error_msg=str(error), exception=error)
         finally:
             await self.push_frame(LLMFullResponseEndFrame())
 
@@ -142,7 +147,7 @@ class Voice(TTSService):
 
     @traced_tts
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame, None]:
-        length_s = 0.5 if self.spoken < 0 else ANSWERS_S[self.spoken]
+        length_s = 0.3 if self.spoken < 0 else ANSWERS_S[self.spoken]
         self.spoken += 1
         await asyncio.sleep(FIRST_AUDIO_S)
         await self.stop_ttfb_metrics()
@@ -192,12 +197,16 @@ class Script(FrameProcessor):
     async def call(self, worker: PipelineWorker) -> None:
         await worker.queue_frame(TTSSpeakFrame("Hello."))
         await asyncio.wait_for(self.stopped.wait(), 5)
-        for turn in range(len(SAID)):
-            await asyncio.sleep(0.2)
+        for said in range(len(SAID)):
+            await asyncio.sleep(0.1)
             self.started.clear()
-            await self.speak(0.6)
+            await self.speak(SPEECH_S)
+            if said in {UNHEARD, FAILED}:
+                self.silence_at.pop()  # no answer to measure
+                await asyncio.sleep(TURN_WAIT_S + FIRST_TOKEN_S / 2 if said == UNHEARD else 2 * TURN_WAIT_S)
+                continue
             await asyncio.wait_for(self.started.wait(), 5)
-            if turn == INTERRUPTED:
+            if said == CUT:
                 await asyncio.sleep(0.4)
             else:
                 await asyncio.wait_for(self.stopped.wait(), 5)
@@ -214,7 +223,7 @@ async def main(endpoint: str) -> None:
         stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=TURN_WAIT_S)],
     )
     pair = LLMContextAggregatorPair(context, user_params=LLMUserAggregatorParams(user_turn_strategies=strategies))
-    line = Line(TransportParams(audio_out_enabled=True, audio_out_sample_rate=RATE))
+    line = Line(TransportParams(audio_out_enabled=True, audio_out_sample_rate=RATE, audio_out_end_silence_secs=0))
     pipeline = Pipeline([script, Ears(), pair.user(), Model(), Voice(), line, pair.assistant()])
     worker = PipelineWorker(
         pipeline,
@@ -229,11 +238,12 @@ async def main(endpoint: str) -> None:
     async def _started(*_: Any) -> None:
         asyncio.get_running_loop().create_task(script.call(worker))
 
-    await runner.run(worker)
+    await runner.add_workers(worker)
+    await runner.run()
     trace.get_tracer_provider().shutdown()
     waits = [b - a for a, b in zip(script.silence_at, script.first_audio_at[1:], strict=False)]
     told = {
-        "turns": len(SAID),
+        "turns": TURNS,
         "interrupted": INTERRUPTED,
         "latency_s": waits,
         "end_of_turn_s": VAD_STOP_S + TURN_WAIT_S,
@@ -241,7 +251,7 @@ async def main(endpoint: str) -> None:
         "response_s": FIRST_TOKEN_S,
         "tts_s": FIRST_AUDIO_S,
     }
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told))
 
 
 if __name__ == "__main__":
