@@ -97,6 +97,8 @@ class Metric(StrEnum):
     DEAD_LETTERS = "turnlog_ingest_dead_letters"
     FLUSH_SECONDS = "turnlog_ingest_flush_seconds"
     RETRIES = "turnlog_ingest_retries"
+    HELD_BYTES = "turnlog_ingest_held_bytes"
+    PAUSES = "turnlog_ingest_pauses"
     LAG = "turnlog_ingest_lag_records"
     YOUNGEST = "turnlog_ingest_youngest_timestamp_seconds"
     DOOR_SPANS = "turnlog_door_spans"
