@@ -1,8 +1,8 @@
 """Composes traces of LiveKit's older dialects, which no pinned version of it writes any more; nobody recorded these.
 
 `PYTHONPATH=. python tests/frameworks/compose_livekit.py` writes `tests/golden/otlp/livekit-1.2-composed.jsonl` (words
-in `lk.*`, as of 1.2 to 1.5) and `livekit-1.6-composed.jsonl` (words in `lk.pii.*`, before `gen_ai.*`). Both tell one call:
-a greeting, a turn that is answered after a discarded generation, one that is interrupted, one with a tool.
+in `lk.*`, as of 1.2 to 1.5) and `livekit-1.6-composed.jsonl` (words in `lk.pii.*`, before `gen_ai.*`). Both tell one
+call: a greeting, a turn that is answered after a discarded generation, one that is interrupted, one with a tool.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""LiveKit's spans in its three dialects: what its recorded trace tells, what composed older ones tell, and each trap."""
+"""LiveKit's spans in its three dialects: what its recorded trace tells, what composed older ones do, and each trap."""
 
 from typing import Any
 
