@@ -83,6 +83,17 @@ class Reason(StrEnum):
     REFUSED_BY_STORE = "refused_by_store"
 
 
+class Loss(StrEnum):
+    """Why a producer gave a record up."""
+
+    HAND_OVER = "hand_over"  # too many waited in memory
+    NO_ROOM = "no_room"  # the spool was full, or its disk
+    REFUSED = "refused"  # no broker would ever take it: too large, a key that is no text
+    AGED = "aged"  # words that waited longer than words may
+    DAMAGED = "damaged"  # its file could not be read back
+    CLOSED = "closed"  # said after the end
+
+
 class Metric(StrEnum):
     """Every Prometheus series that we expose."""
 
@@ -99,6 +110,13 @@ class Metric(StrEnum):
     PAUSES = "turnlog_ingest_pauses"
     LAG = "turnlog_ingest_lag_records"
     YOUNGEST = "turnlog_ingest_youngest_timestamp_seconds"
+    EMIT_TAKEN = "turnlog_emit_taken"
+    EMIT_DELIVERED = "turnlog_emit_delivered"
+    EMIT_DROPPED = "turnlog_emit_dropped"
+    EMIT_WAITING = "turnlog_emit_waiting_records"
+    EMIT_SPOOLED = "turnlog_emit_spooled_records"
+    EMIT_RESERVE = "turnlog_emit_reserve_free_ratio"
+    EMIT_ACCEPTS = "turnlog_emit_accepts_calls"
 
 
 class Label(StrEnum):
@@ -114,3 +132,4 @@ class Label(StrEnum):
     REASON = "reason"
     TOPIC = "topic"
     PARTITION = "partition"
+    TYPE = "type"  # an event's type
