@@ -22,7 +22,11 @@ from typing import Any
 
 import pytest
 
+from alerts.slos import objectives
+from deploy.doctor.store import ask_store
 from deploy.embedded.child import free_port
+from grafana.call.lines import list_calls
+from grafana.call.wanted import Filters
 from ingest.query import connect, rows
 from tests.contract.ground import until
 from tests.system.demo import TURNLOG, environment, turnlog
@@ -84,13 +88,13 @@ class Stack:
     """A stack in the background, and what its tables say."""
 
     def __init__(self, state: Path, store: str) -> None:
-        self.state, self._client = state, connect(store)
+        self.state, self.store, self.client = state, store, connect(store)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        return [dict(row) for row in rows(self._client, sql)]
+        return [dict(row) for row in rows(self.client, sql)]
 
     def close(self) -> None:
-        self._client.close()
+        self.client.close()
 
     def call_of(self, agent: str) -> str:
         """The call of that agent, once it has its end."""
@@ -184,6 +188,11 @@ def test_the_rollup_and_the_outcome_of_the_call_come_of_it(
     assert int(rolled["n"]) == sum(truth["turns"] for truth in injected.values())
     [source] = stack.rows(f"SELECT * FROM sources WHERE call_id = '{stack.call_of(f'{framework}-agent')}'")
     assert (source["source"], source["said"], source["complete"]) == ("door", None, 0)
+    store = ask_store(stack.store, time.time_ns() // 1000)
+    assert (store.incomplete_count, store.incomplete) == (0, ())
+    lines = list_calls(stack.client, Filters(campaign="spring"), objectives())
+    assert {(line.complete, line.unknown) for line in lines} == {(False, True)}
+    assert not list_calls(stack.client, Filters(campaign="spring", incomplete=True), objectives())
     [leaked] = stack.rows("SELECT count() AS n FROM events WHERE payload ILIKE '%thing%' OR payload ILIKE '%good%'")
     assert int(leaked["n"]) == 0
 

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
+from grafana.call.fold import call_record
 from ingest.door import limits
 from ingest.door.call import Envelope
 from ingest.door.desk import Desk
 from ingest.door.journal import NAME, Journal, JournalHeld, JournalUnusable
 from ingest.door.meters import DoorMeters
 from ingest.door.span import ForeignSpan
-from ingest.door.told import began_us, call_id, numbered, seq_of
+from ingest.door.told import SOURCE, began_us, call_id, numbered, seq_of
 from ingest.door.traces import Fate, Patience, Traces
 from runtime.emit import MemoryLog
 from runtime.events import (
+    UNCOUNTED,
     CallEnded,
     CallStarted,
     Event,
@@ -456,3 +458,15 @@ def test_a_span_of_a_turn_is_of_the_turn_that_it_is_part_of() -> None:
     door.take(read([turn(1, 0, 100, 5), *answered(10, 2, 1_000), inner, conversation()]), 0)
     door.tell(10)
     assert [(s.turn, s.component) for s in of(said(log), SpanEnded) if s.component == "chat"] == [(1, "chat")]
+
+
+def test_nobody_calls_a_call_of_the_door_complete_or_incomplete() -> None:
+    log = MemoryLog()
+    door = desk(log)
+    door.take(whole(), 0)
+    door.tell(10)
+    assert SOURCE in UNCOUNTED
+    record = call_record(said(log))
+    assert (record.complete, record.unknown) == (False, True)
+    assert [(s.name, s.said, s.missing) for s in record.sources] == [("door", None, ())]
+    assert not any(span.orphan for turn in record.turns for span in turn.spans)
