@@ -3,6 +3,7 @@
 .PHONY: help demo test check lint lock clean env env-test
 
 PYTHON ?=
+JOBS ?= 2
 export PYTHON
 
 help:  ## this list
@@ -11,8 +12,9 @@ help:  ## this list
 demo: env  ## make simulated calls and show what was measured
 	@.venv/bin/turnlog demo
 
-test: env-test  ## all tests
-	@.venv/bin/python -m pytest
+# A file's tests share servers, so a file stays with one worker.
+test: env-test  ## all tests, JOBS=2 at a time
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 check: lint test  ## what CI runs: lint, types, imports, schema, tests, wheel
 	@deploy/check_wheel.sh
