@@ -38,9 +38,10 @@ _OF_LINE: dict[str, Callable[[_Line], Any]] = {
 
 
 def raw_tables(
-    items: Sequence[Item], firsts: Sequence[int], repeated: Container[int], log: str, partition: int
+    items: Sequence[Item], firsts: Sequence[int], repeated: Container[int], raw: Log, place: dict[str, Any]
 ) -> list[tuple[Log, pa.Table]]:
-    """The raw rows by table, the events themselves last: where an event is, all its rows are.
+    """The rows by table, those of `raw` last, where every event of the topic lies: where one is, all its rows are.
+    `place` names the log and the partition.
 
     A repeated delivery is an event again and nothing else: with another payload it could be of another type, and in
     the table of that type its row would have no first delivery to lose against.
@@ -51,8 +52,7 @@ def raw_tables(
         table = _TYPED.get(type(line[1]))
         if table is not None and line[0].offset not in repeated:
             by_table[table].append(line)
-    by_table[Log.EVENTS] = lines
-    place = {"log": log, "partition": partition}
+    by_table[raw] = lines
     return [(table, _table(SCHEMAS[table], its, place)) for table, its in by_table.items()]
 
 

@@ -48,6 +48,13 @@ class Dead(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
+class Skipped(msgspec.Struct, frozen=True, gc=False):
+    """One record that was taken in and leaves nothing behind: whom it is about has been forgotten."""
+
+    offset: int
+    size: int
+
+
 class RollupRow(msgspec.Struct, frozen=True, gc=False):
     """The whole fold of one key in one epoch up to offset `version`; a higher version supersedes it."""
 

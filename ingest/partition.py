@@ -34,6 +34,7 @@ from ingest.effects import (
     Restore,
     RollupKey,
     RollupRow,
+    Skipped,
     StreamKey,
     Write,
     WriteRollups,
@@ -111,7 +112,7 @@ class Partition:
                 self._known(item)
         yield WriteRollups(self._rows(fold, fold, last.log, epoch, offset_of(last.position)))
 
-    def feed(self, records: Sequence[Item | Dead], now_s: float) -> Effects:
+    def feed(self, records: Sequence[Item | Dead | Skipped], now_s: float) -> Effects:
         """Take in a fetched batch, flushing as often as the limits and epochs demand.
 
         Offsets may be missing: a log is compacted, and transactions leave markers in it. Whoever feeds us must know
@@ -143,7 +144,7 @@ class Partition:
         if self._records == 0:
             return
         refused: dict[int, Dead] = {}
-        unwritten = self._items
+        unwritten = self._items  # none of what was skipped, and then nothing but the commit is left to do
         while unwritten:
             firsts = tuple(self.first_of(self._position(i.offset)) for i in unwritten)
             repeated = frozenset(i.offset for i in unwritten if i.offset in self._repeated)
@@ -173,7 +174,7 @@ class Partition:
     def _epoch_start(self) -> int:
         return self._position(self._epoch * self.limits.epoch_records)
 
-    def _runs(self, records: Sequence[Item | Dead]) -> Iterator[Sequence[Item | Dead]]:
+    def _runs(self, records: Sequence[Item | Dead | Skipped]) -> Iterator[Sequence[Item | Dead | Skipped]]:
         """Cut a batch at every epoch's edge and wherever a flush would grow past its limit."""
         begin = 0
         while begin < len(records):
@@ -220,12 +221,14 @@ class Partition:
             seen = stream.sources[item.source] = self._new_seen()
         return seen.add(item.seq)
 
-    def _take(self, record: Item | Dead, now_s: float) -> None:
+    def _take(self, record: Item | Dead | Skipped, now_s: float) -> None:
         if self._records == 0:
             self._since_s = now_s
         self._records += 1
         self._bytes += record.size
         self._next = record.offset + 1
+        if isinstance(record, Skipped):
+            return
         if isinstance(record, Dead):
             self._dead.append(record)
             return

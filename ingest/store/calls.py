@@ -41,6 +41,8 @@ SELECT
 FROM events_log FINAL
 WHERE (tenant, day, stream) IN {{keys:Array(Tuple(String, Date, String))}}
 GROUP BY tenant, day, stream
+-- A producer's beats are no call; nor is, by itself, the word that one of their streams is closed.
+HAVING countIf(type = 'ProducerBeat') = 0 AND countIf(type != 'SourceClosed') > 0
 """  # noqa: S608 - built from constants of this module; the keys are a bound parameter
 
 

@@ -17,8 +17,8 @@ from ingest.store.calls import derive_calls
 from ingest.store.faults import translated
 from ingest.store.logs import generation_of
 from ingest.store.writer import Writer
-from ingest.tables import Log
-from runtime.events import Reason
+from ingest.tables import RAW, Log
+from runtime.events import ProducerBeat, Reason, Topic
 
 # A statement stays far below what ClickHouse parses, and its parameters below what a request may hold.
 STREAMS_PER_QUERY_MAX = 500
@@ -33,6 +33,11 @@ class Place:
     log: str
     generation: int
     partition: int
+
+    @property
+    def raw(self) -> Log:
+        """The table of everything that its topic holds; no two topics share one."""
+        return RAW[Topic(self.topic)]
 
 
 class Tables:
@@ -57,7 +62,7 @@ class Tables:
             case Restore(start, stop):
                 return self._restore(place, start, stop)
             case Lookup(streams, before):
-                return self._lookup(streams, before)
+                return self._lookup(place, streams, before)
             case Write():
                 return self._write(place, effect)
             case WriteRollups(rows):
@@ -68,21 +73,21 @@ class Tables:
     def highest_offset(self, place: Place) -> int:
         """The highest stored offset of this log's partition, -1 for none."""
         top = self._rows(
-            "SELECT max(toInt64(offset)) FROM events_log WHERE log = {log:String} AND partition = {partition:UInt16}"
-            " HAVING count() > 0",
+            f"SELECT max(toInt64(offset)) FROM {place.raw}"  # noqa: S608  a name of ours
+            " WHERE log = {log:String} AND partition = {partition:UInt16} HAVING count() > 0",
             {"log": place.log, "partition": place.partition},
         )
         return int(top[0][0]) if top else -1
 
-    def stored_payloads(self, items: Sequence[Item]) -> dict[Identity, bytes]:
+    def stored_payloads(self, place: Place, items: Sequence[Item]) -> dict[Identity, bytes]:
         """The payload that survives, for those of the items that are stored."""
         found: dict[Identity, bytes] = {}
         for start in range(0, len(items), STREAMS_PER_QUERY_MAX):
             part = items[start : start + STREAMS_PER_QUERY_MAX]
             keys = [(i.tenant, _date(i.day), i.stream, i.source, i.seq) for i in part]
             rows = self._rows(
-                "SELECT tenant, day, stream, source, seq, payload FROM events_log FINAL WHERE"
-                " (tenant, day, stream, source, seq)"
+                f"SELECT tenant, day, stream, source, seq, payload FROM {place.raw} FINAL"  # noqa: S608  a name of ours
+                " WHERE (tenant, day, stream, source, seq)"
                 " IN {keys:Array(Tuple(String, Date, String, String, UInt32))}",
                 {"keys": keys},
             )
@@ -94,8 +99,8 @@ class Tables:
     def _find_last(self, place: Place, before: int) -> Last | None:
         """Over every log that the topic has had, in one pass."""
         rows = self._rows(
-            "SELECT log, max(offset) FROM events_log WHERE partition = {partition:UInt16}"
-            " AND log IN (SELECT log FROM logs_log WHERE topic = {topic:String})"
+            f"SELECT log, max(offset) FROM {place.raw}"  # noqa: S608  a name of ours
+            " WHERE partition = {partition:UInt16} AND log IN (SELECT log FROM logs_log WHERE topic = {topic:String})"
             " AND (log != {log:String} OR offset < {below:UInt64}) GROUP BY log",
             {"topic": place.topic, "log": place.log, "partition": place.partition, "below": offset_of(before)},
         )
@@ -114,9 +119,9 @@ class Tables:
             "log = {log:String} AND partition = {partition:UInt16} AND offset BETWEEN {start:UInt64} AND {last:UInt64}"
         )
         rows = self._rows(
-            f"SELECT offset, toUnixTimestamp64Milli(arrived), payload FROM events_log FINAL WHERE {within}"  # noqa: S608
+            f"SELECT offset, toUnixTimestamp64Milli(arrived), payload FROM {place.raw} FINAL WHERE {within}"  # noqa: S608
             # The days are known before anything is collapsed, so FINAL touches their partitions alone.
-            f" AND day IN (SELECT DISTINCT day FROM events_log WHERE {within}) ORDER BY offset",
+            f" AND day IN (SELECT DISTINCT day FROM {place.raw} WHERE {within}) ORDER BY offset",
             {
                 "log": self._log_of(place, generation_in(start)),
                 "partition": place.partition,
@@ -125,14 +130,14 @@ class Tables:
             },
         )
         records = [Record(int(r[0]), int(r[1]), r[2].encode()) for r in rows]
-        return [item for item in project(records, judged=False) if isinstance(item, Item)]
+        return [item for item in project(records, Topic(place.topic), judged=False) if isinstance(item, Item)]
 
-    def _lookup(self, streams: frozenset[StreamKey], before: int) -> list[Identity]:
+    def _lookup(self, place: Place, streams: frozenset[StreamKey], before: int) -> list[Identity]:
         """`first` is greater the earlier the delivery, so "position < before" is "first > the bound's own"."""
         found: list[Identity] = []
         for part in _parts(sorted(streams), STREAMS_PER_QUERY_MAX):
             rows = self._rows(
-                "SELECT tenant, day, stream, source, seq FROM events_log FINAL"
+                f"SELECT tenant, day, stream, source, seq FROM {place.raw} FINAL"  # noqa: S608  a name of ours
                 " WHERE (tenant, day, stream) IN {keys:Array(Tuple(String, Date, String))} AND first > {bound:UInt64}",
                 {"keys": [(t, _date(day), s) for t, day, s in part], "bound": first_of(before)},
             )
@@ -147,8 +152,11 @@ class Tables:
 
     def _write(self, place: Place, write: Write) -> dict[int, Dead]:
         refused = self._insert(place, write.items, write.firsts, write.repeated)
-        touched = {i.stream_key for i in write.items if i.offset not in refused}
-        derive_calls(self._client, [(tenant, _date(day), stream) for tenant, day, stream in sorted(touched)])
+        if place.raw is Log.EVENTS:
+            stored = [i for i in write.items if i.offset not in refused]
+            beats = {i.stream_key for i in stored if isinstance(i.row.event, ProducerBeat)}
+            touched = {i.stream_key for i in stored} - beats
+            derive_calls(self._client, [(tenant, _date(day), stream) for tenant, day, stream in sorted(touched)])
         return refused
 
     def _insert(
@@ -174,7 +182,7 @@ def _raw_tables(
     no text, in a field that we do not know.
     """
     try:
-        return raw_tables(items, firsts, repeated, place.log, place.partition)
+        return raw_tables(items, firsts, repeated, place.raw, {"log": place.log, "partition": place.partition})
     except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise RowsRefused(f"building columns of {len(items)} rows: {type(error).__name__}") from None
 

@@ -8,9 +8,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from ingest.effects import Bury, Commit, Dead, Effect, Effects, Identity, Item, Write
+from ingest.effects import Bury, Commit, Dead, Effect, Effects, Identity, Item, Skipped, Write
 from ingest.errors import IngestError, StoreUnreachable
 from ingest.partition import Limits, OffsetsBroken, Partition
 from ingest.projection import Record, Row, project
@@ -18,7 +18,7 @@ from ingest.store.performer import Place
 from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import BrokerUnreachable, TopicMissing
 from ingest.stream.meters import Meters
-from runtime.events import Reason
+from runtime.events import Reason, Topic
 
 RELEASE_TIMEOUT_S = 5.0  # less than a session: the group waits for whoever releases
 FAILED_MAX_S = 30.0  # a group rebalances much sooner when its broker was wiped
@@ -42,8 +42,19 @@ class Store(Protocol):
 
     def generation(self, topic: str, log: str) -> int: ...
     def highest_offset(self, place: Place) -> int: ...
-    def stored_payloads(self, items: Sequence[Item]) -> dict[Identity, bytes]: ...
+    def stored_payloads(self, place: Place, items: Sequence[Item]) -> dict[Identity, bytes]: ...
     def perform(self, place: Place, effect: Any) -> Any: ...
+
+
+Projected: TypeAlias = Item | Dead | Skipped
+Amend: TypeAlias = Callable[[Spot, Sequence[Projected]], Sequence[Projected]]
+
+
+def as_it_is(_: Spot, batch: Sequence[Projected]) -> Sequence[Projected]:
+    """An `Amend` answers a batch with one of the same offsets, in order: an Item may be another one, without what is to
+    be forgotten, or Skipped. It must answer a batch that is delivered again in the same way.
+    """
+    return batch
 
 
 @dataclass(slots=True)
@@ -67,8 +78,12 @@ class Intake:
         commit: Callable[[Spot, int], Awaitable[None]],
         meters: Meters,
         limits: Limits | None = None,
+        amend: Amend = as_it_is,
     ) -> None:
-        """`log_id` gives a topic's id and may block; `commit` is awaited with the next offset to read."""
+        """`log_id` gives a topic's id and may block; `commit` is awaited with the next offset to read. `amend` sees
+        every batch before anything of it is stored.
+        """
+        self._amend = amend
         self._store, self._log_id, self._letters, self._commit = store, log_id, letters, commit
         self._meters = meters
         self._limits = limits or Limits()
@@ -106,7 +121,7 @@ class Intake:
                 raise
 
     async def _take_in(self, spot: Spot, records: Sequence[Record]) -> None:
-        batch = project(records)
+        batch = self._amend(spot, project(records, Topic(spot.topic)))
         taken = self._taken.get(spot) or await self._take_up(spot, records[0].offset)
         try:
             await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
@@ -229,7 +244,7 @@ class Intake:
 
     async def _compare(self, place: Place, repeats: Sequence[Item]) -> None:
         """One identity with two payloads is a fault of its producer: counted, and the later one buried."""
-        known = await self._patiently(self._store.stored_payloads, repeats)
+        known = await self._patiently(self._store.stored_payloads, place, repeats)
         conflicts = []
         for item in repeats:
             row: Row = item.row

@@ -28,6 +28,7 @@ from runtime.events import (
     Outcome,
     SourceClosed,
     SpanEnded,
+    Topic,
     TurnEnded,
     encode,
     new_call_id,
@@ -52,10 +53,11 @@ def whole(call_id: str, *middle: tuple[type[Event], dict[str, Any]], failed: boo
 def store(client: query.Client, events: Sequence[Event]) -> None:
     """As the worker does it."""
     records = [Record(n, NOW_US // 1000, encode(event)) for n, event in enumerate(events)]
-    items = [item for item in project(records, judged=False) if isinstance(item, Item)]
+    items = [item for item in project(records, Topic.CALLS, judged=False) if isinstance(item, Item)]
     assert len(items) == len(events)
     writer = Writer(client)
-    for log, rows in raw_tables(items, [2**64 - 1 - i.offset for i in items], (), "topic-a", 0):
+    firsts, place = [2**64 - 1 - i.offset for i in items], {"log": "topic-a", "partition": 0}
+    for log, rows in raw_tables(items, firsts, (), Log.EVENTS, place):
         writer.insert(log, rows)
     derive_calls(
         client, list({(i.tenant, i.day, i.stream): (i.tenant, _date(i.day), i.stream) for i in items}.values())

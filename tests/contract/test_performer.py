@@ -34,10 +34,10 @@ def span(stream, seq, at=NOW_US, duration_us=1_000, **more):
     )
 
 
-def items(*placed, arrived_ms=NOW_US // 1000):
+def items(*placed, arrived_ms=NOW_US // 1000, topic=Topic.CALLS):
     """Items of (offset, event) pairs."""
     values = [value if isinstance(value, bytes) else ev.encode(value) for _, value in placed]
-    return project([Record(o, arrived_ms, v) for (o, _), v in zip(placed, values, strict=True)], judged=False)
+    return project([Record(o, arrived_ms, v) for (o, _), v in zip(placed, values, strict=True)], topic, judged=False)
 
 
 def written(its, generation=0):
@@ -259,7 +259,7 @@ def test_more_streams_than_one_query_takes_are_asked_in_several(tables):
     assert tables.perform(here, written(its)) == {}
     found = tables.perform(here, Lookup(frozenset(i.stream_key for i in its), len(calls)))
     assert set(found) == {i.identity for i in its}
-    assert tables.stored_payloads(its) == {i.identity: i.row.payload for i in its}
+    assert tables.stored_payloads(place_of(0, 0), its) == {i.identity: i.row.payload for i in its}
 
 
 def test_the_payload_that_survives_is_told_byte_by_byte(tables):
@@ -268,7 +268,7 @@ def test_the_payload_that_survives_is_told_byte_by_byte(tables):
     odd = plain[:-1] + b',"of_a_newer_writer":"\\u0000\\ud83d\\ude00"}'
     first, second = items((0, odd), (1, plain))
     tables.perform(here, written([first, second]))
-    assert tables.stored_payloads([second, *items((2, span(call, 1)))]) == {first.identity: odd}
+    assert tables.stored_payloads(place_of(0, 0), [second, *items((2, span(call, 1)))]) == {first.identity: odd}
     assert tables.perform(here, Restore(0, 9)) == [first]
 
 

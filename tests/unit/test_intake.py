@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ingest.effects import Dead, FindLast, Last, Lookup, Restore, Write, WriteRollups
+from ingest.effects import Dead, FindLast, Last, Lookup, Restore, Skipped, Write, WriteRollups
 from ingest.errors import StoreRefused, StoreUnreachable
 from ingest.partition import Limits
 from ingest.position import position_of
@@ -60,7 +60,7 @@ class FakeStore:
         self._fail("highest_offset")
         return max((o for log, p, o in self.raw if (log, p) == (place.log, place.partition)), default=-1)
 
-    def stored_payloads(self, items):
+    def stored_payloads(self, _, items):
         self._fail("stored_payloads")
         wanted = {i.identity for i in items}
         found = {}
@@ -175,6 +175,20 @@ async def test_partitions_are_kept_apart():
     await house.intake.release(house.intake.spots)
     assert house.stored == [("log-0", 0, 0), ("log-0", 1, 0)]
     assert sorted(house.commits) == [(0, 1), (1, 1)]
+
+
+async def test_what_is_to_be_forgotten_is_changed_or_skipped_before_anything_is_stored():
+    house = House()
+
+    def amend(spot, batch):
+        assert spot == SPOT
+        return [Skipped(i.offset, i.size) if i.seq == 1 else i for i in batch]
+
+    house.intake._amend = amend
+    await house.feed(record(0), record(1), record(2), record(3, seq=1))
+    await house.intake.release([SPOT])
+    assert house.stored == [("log-0", 0, 0), ("log-0", 0, 2)]
+    assert house.commits == [(0, 4)]
 
 
 # ── a store that is away ──
@@ -417,7 +431,7 @@ def test_a_letter_beyond_the_size_that_a_broker_takes_keeps_its_beginning():
 
 def test_a_letter_buried_twice_has_the_same_key_and_hash():
     log = MemoryLog()
-    dead = project([Record(7, 0, b"not JSON")])
+    dead = project([Record(7, 0, b"not JSON")], Topic.CALLS)
     for at in (1, 2):
         DeadLetters(log).bury("calls", "log-0", 3, dead, at)
     first, second = log.records(Topic.DEAD_LETTERS)

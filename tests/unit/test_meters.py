@@ -29,7 +29,7 @@ def items(*ages_us, start=0):
             ev.NodeEntered(**usual, seq=0, turn=1, node="hello"),
         ):
             records.append(Record(start + len(records), 0, ev.encode(event)))
-    return project(records, judged=False)
+    return project(records, Topic.CALLS, judged=False)
 
 
 def observed(meters):
@@ -74,7 +74,7 @@ def test_a_span_that_failed_is_not_observed():
         stream=CALL, source="r", seq=0, at=NOW_US, v=1, tenant="acme", campaign="c", span=1, turn=1, component="tts",
         model="m", duration_us=1, status=ev.SpanStatus.ERROR,
     )  # fmt: skip
-    meters.stored(TOPIC, project([Record(0, 0, ev.encode(failed))], judged=False), frozenset(), -1, NOW_US)
+    meters.stored(TOPIC, project([Record(0, 0, ev.encode(failed))], Topic.CALLS, judged=False), frozenset(), -1, NOW_US)
     assert observed(meters)[0] == 0
 
 
@@ -121,7 +121,7 @@ def test_producers_cannot_name_more_series_than_the_limit():
         )
         for n in range(SERIES_MAX + 5)
     ]  # fmt: skip
-    told = project([Record(n, 0, ev.encode(turn)) for n, turn in enumerate(turns)], judged=False)
+    told = project([Record(n, 0, ev.encode(turn)) for n, turn in enumerate(turns)], Topic.CALLS, judged=False)
     meters.stored(TOPIC, told, frozenset(), -1, NOW_US)
     other = {"tenant": OTHER, "campaign": OTHER, "outcome": "answered"}
     assert meters.registry.get_sample_value("turnlog_turns_total", other) == 5

@@ -3,7 +3,7 @@
 import pytest
 
 from ingest import partition as core
-from ingest.effects import Bury, Commit, Dead, FindLast, Item, Last, Lookup, Restore, Write, WriteRollups
+from ingest.effects import Bury, Commit, Dead, FindLast, Item, Last, Lookup, Restore, Skipped, Write, WriteRollups
 from ingest.partition import Limits, OffsetsBroken, Partition
 from ingest.position import first_of, position_of
 from runtime.events import Reason
@@ -91,6 +91,13 @@ def test_poison_fills_a_flush_as_well():
     effects = done(partition.feed([dead(0), dead(1), dead(2)], 0.0))
     assert commits(effects) == [2]
     assert [type(e) for e in effects] == [Bury, Commit]
+
+
+def test_what_is_skipped_is_committed_and_leaves_nothing():
+    partition = begun(limited(flush_records_max=3))
+    assert done(partition.feed([Skipped(0, 10), Skipped(1, 10), Skipped(2, 10)], 0.0)) == [Commit(3)]
+    write, _, commit = done(partition.feed([item(3), Skipped(4, 10), item(5)], 0.0))[1:]
+    assert ([i.offset for i in write.items], commit) == ([3, 5], Commit(6))
 
 
 def test_the_oldest_record_waits_no_longer_than_the_limit():

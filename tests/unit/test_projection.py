@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from ingest.effects import Dead, Item
-from ingest.projection import EARLY_MAX_US, LATE_MAX_US, Record, project
+from ingest.projection import EARLY_MAX_US, FACT_LATE_MAX_US, LATE_MAX_US, Record, project
 from ingest.sketch import bucket_of
 from ingest.tables import Log
 from runtime import events as ev
-from runtime.events import Reason
+from runtime.events import Reason, Topic
 
 DAY_US = 86_400 * 1_000_000
 NOW_US = 20_000 * DAY_US + 12 * 3_600 * 1_000_000
@@ -26,9 +26,9 @@ def span(**fields):
     return said(ev.SpanEnded, **{"span": 1, "turn": 1, "component": "tts", "duration_us": 1_000, **fields})
 
 
-def one(value, arrived_us=NOW_US, judged=True):
+def one(value, arrived_us=NOW_US, judged=True, topic=Topic.CALLS):
     value = value if isinstance(value, bytes | None) else ev.encode(value)
-    return project([Record(40, arrived_us // 1000, value)], judged)[0]
+    return project([Record(40, arrived_us // 1000, value)], topic, judged)[0]
 
 
 def changed(event, **fields):
@@ -148,7 +148,7 @@ def test_a_mixed_batch_keeps_its_order_and_gives_every_span_its_own_bucket():
     for n, poison in enumerate(POISON.values()):
         # A content event and a clock of 1970 are readable, so a bucket must not slip behind them either.
         values += [poison, ev.encode(span(seq=n, duration_us=10 ** (n + 1))), changed(span(duration_us=77), at=0)]
-    projected = project([Record(100 + n, NOW_US // 1000, value) for n, value in enumerate(values)])
+    projected = project([Record(100 + n, NOW_US // 1000, value) for n, value in enumerate(values)], Topic.CALLS)
     assert [p.offset for p in projected] == list(range(100, 100 + len(values)))
     assert [type(p) for p in projected] == [Dead, Item, Dead] * len(POISON)
     assert [p.reason for p in projected[::3]] == list(POISON)
@@ -157,4 +157,75 @@ def test_a_mixed_batch_keeps_its_order_and_gives_every_span_its_own_bucket():
 
 
 def test_nothing_projects_to_nothing():
-    assert project([]) == []
+    assert project([], Topic.CALLS) == []
+
+
+# ── one event, four topics ──
+
+FACT = ev.stream_of("acme", "complaint 17")
+
+
+def complaint(**fields):
+    return said(ev.ComplaintFiled, **{"stream": FACT, "lead": "l-1", "channel": "phone", **fields})
+
+
+OF_TOPIC = {
+    Topic.CALLS: said(),
+    Topic.CONTENT: said(ev.WordsHeard, turn=1, text="my words", source="runtime.words"),
+    Topic.OUTCOMES: complaint(),
+    Topic.CONTROL: said(ev.LeadErased, stream=FACT, lead="l-1"),
+}
+
+
+@pytest.mark.parametrize("topic", OF_TOPIC)
+@pytest.mark.parametrize("home", OF_TOPIC)
+def test_an_event_is_an_item_on_its_own_topic_and_dead_on_every_other(home, topic):
+    found = one(OF_TOPIC[home], topic=topic)
+    assert isinstance(found, Item) if home is topic else found.reason is Reason.WRONG_TOPIC
+
+
+@pytest.mark.parametrize("topic", OF_TOPIC)
+def test_what_a_source_says_of_its_own_numbering_goes_wherever_it_speaks(topic):
+    for event in (said(ev.SourceClosed, last_seq=0), said(ev.EventRefused, refused="WordsHeard", field="")):
+        assert isinstance(one(event, topic=topic), Item)
+
+
+@pytest.mark.parametrize("topic", OF_TOPIC)
+def test_a_fact_outside_calls_is_taken_where_facts_are_said_and_nowhere_else(topic):
+    found = one(changed(OF_TOPIC[topic], stream=FACT), topic=topic)
+    if topic in (Topic.OUTCOMES, Topic.CONTROL):
+        assert isinstance(found, Item)
+    else:
+        assert found.reason is Reason.WRONG_STREAM
+
+
+def test_what_is_known_of_a_lead_may_also_be_said_within_a_call():
+    item = one(complaint(stream=CALL, source="runtime", seq=3), topic=Topic.OUTCOMES)
+    assert (item.day, item.closes) == (20_000, False)
+
+
+def test_a_fact_lies_under_no_day_and_is_all_that_its_stream_says():
+    item = one(complaint(), topic=Topic.OUTCOMES)
+    assert item.identity == ("acme", 0, FACT, "runtime", 0)
+    assert item.closes
+    assert one(complaint(seq=1), topic=Topic.OUTCOMES).reason is Reason.WRONG_STREAM
+
+
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        (NOW_US - FACT_LATE_MAX_US, True),
+        (NOW_US - FACT_LATE_MAX_US - 1, False),
+        (NOW_US + EARLY_MAX_US, True),
+        (NOW_US + EARLY_MAX_US + 1, False),
+    ],
+)
+def test_a_fact_may_be_said_as_late_as_it_is_kept(at, kept):
+    assert isinstance(one(complaint(at=at), topic=Topic.OUTCOMES), Item) is kept
+
+
+def test_a_call_of_1970_lies_under_the_day_of_facts_and_is_no_fact():
+    call = ev.new_call_id(0)
+    assert one(said(stream=call)).reason is Reason.CLOCK
+    assert one(complaint(stream=call), topic=Topic.OUTCOMES).reason is Reason.CLOCK
+    assert not one(complaint(stream=call, at=0), judged=False, topic=Topic.OUTCOMES).closes
