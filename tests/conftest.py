@@ -38,3 +38,7 @@ def _judged(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"skipped on CI, and this reason is not in SKIPS_ALLOWED_ON_CI: {reason}"
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=1, help="of what is left to chance in tests/fault")
