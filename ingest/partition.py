@@ -88,6 +88,11 @@ class Partition:
         return self._next
 
     @property
+    def held_bytes(self) -> int:
+        """Bytes of the records that were taken in and are not committed."""
+        return self._bytes
+
+    @property
     def streams(self) -> int:
         """Streams held in memory."""
         return len(self._streams)

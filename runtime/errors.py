@@ -2,6 +2,7 @@
 
 TurnlogRuntimeError
 ├── AgentRefused      the author of the agent: every fault at once, before any call
+├── CallRefused       the operator: no room for what must not be lost of a call, so none starts
 ├── PromptFailed      the author of the agent: a template that cannot be filled
 └── ProviderFailed    the operator: a model, a voice or a tool did not deliver; inside a call it ends the call
 """
@@ -33,6 +34,16 @@ class AgentRefused(TurnlogRuntimeError):
         self.faults = tuple(faults)
         lines = "\n".join(f"  {fault}" for fault in self.faults)
         super().__init__(f"the agent is refused for {len(self.faults)} fault(s):\n{lines}")
+
+
+class CallRefused(TurnlogRuntimeError):
+    """No call starts now; those that run go on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no call starts: what must not be lost of one has no room, because records wait for a broker that does not "
+            "take them; see that it runs and that the spool's disk is not full, then start the call again"
+        )
 
 
 class PromptFailed(TurnlogRuntimeError):

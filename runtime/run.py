@@ -12,6 +12,7 @@ from runtime.emit import Context, Log, Recorder
 from runtime.engine.account import Account
 from runtime.engine.call import Call
 from runtime.engine.desk import Desk, Ports
+from runtime.errors import CallRefused
 from runtime.events import Direction, EndReason, Outcome, new_call_id
 from runtime.graph import Agent
 from runtime.models import LiteLlm, Provider
@@ -98,8 +99,11 @@ async def world(provider: Provider, tracing: Tracing | None = None) -> AsyncIter
 async def run_call(run: Run, ports: Ports, log: Log, number: int, *, caller: Caller | None = None) -> CallSummary:
     """Run call `number`; everything random in it follows from (`run.seed`, `number`).
 
-    Raises for nothing that happens in the call, which then ends with reason `failed`; so does one that is cancelled.
+    Raises CallRefused before it begins, while the log has no room for what must not be lost of it, and for nothing that
+    happens in the call, which then ends with reason `failed`; so does one that is cancelled.
     """
+    if not log.accepts_calls:
+        raise CallRefused
     wall = RealClock()
     began_us = run.start_us(number) if run.start_us and run.virtual else wall.now_us()
     clock: Clock = VirtualClock(began_us) if run.virtual else wall
@@ -148,22 +152,30 @@ async def run_calls(
     """Run calls 0 … `calls` - 1, at most `concurrency` at a time; `ended` is told of each as it ends.
 
     On the virtual clock every figure repeats for the same seed, whatever the concurrency. The summaries come in
-    the order of their numbers.
+    the order of their numbers. Raises CallRefused when the log has no room for another call, once those that run
+    have ended.
     """
     if not 1 <= concurrency <= CONCURRENCY_MAX:
         raise ValueError(f"concurrency {concurrency} is not in 1 … {CONCURRENCY_MAX}")
     numbers = iter(range(calls))
     summaries: dict[int, CallSummary] = {}
+    refusals: list[CallRefused] = []
 
     async def worker() -> None:
         for number in numbers:
-            summaries[number] = await run_call(run, ports, log, number)
+            try:
+                summaries[number] = await run_call(run, ports, log, number)
+            except CallRefused as refusal:
+                refusals.append(refusal)
+                return
             if ended is not None:
                 await ended(summaries[number])
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, calls)):
             group.create_task(worker())
+    if refusals:
+        raise refusals[0]
     return [summaries[number] for number in sorted(summaries)]
 
 

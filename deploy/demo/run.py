@@ -87,6 +87,10 @@ class _Tee:
         for log in self._logs:
             log.append(topic, key, value)
 
+    @property
+    def accepts_calls(self) -> bool:
+        return all(log.accepts_calls for log in self._logs)
+
 
 class _Watch:
     """Tells what becomes of the parts under way. Who runs the stack heals it; of the provider nobody else knows."""

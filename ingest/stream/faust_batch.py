@@ -14,6 +14,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 Offsets = dict[TP, int]
+_NO_PARTITION = {TP("", 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ class BatchConsumer(driver.Consumer):
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109  Faust's signature
     ) -> Mapping[TP, list[FetchedBatch]]:
+        if cast(BatchApp, self.app).full():
+            # What is fetched waits in the client. A consumer that asks for nothing would be put out of the group.
+            active_partitions = _NO_PARTITION
         fetched = await super()._getmany(active_partitions, timeout)
         # Faust drops in silence what lies below the last offset that it read. A replaced log does; the core judges.
         self._read_offset.clear()
@@ -102,9 +106,12 @@ class BatchTransport(driver.Transport):
 
 
 class BatchApp(faust.App):
-    """An app whose streams yield whole batches. `stored` maps a partition to the offset that may be committed."""
+    """An app whose streams yield whole batches. `stored` maps a partition to the offset that may be committed; while
+    `full` says so, no partition is read.
+    """
 
     stored: Offsets
+    full: Callable[[], bool]
     on_release: Callable[[Iterable[TP]], Awaitable[None]]
 
     def _create_directories(self) -> None:

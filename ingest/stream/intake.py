@@ -98,6 +98,11 @@ class Intake:
         return tuple(self._taken)
 
     @property
+    def held_bytes(self) -> int:
+        """Bytes of the records that were taken in and are not committed."""
+        return sum(taken.core.held_bytes for taken in self._taken.values())
+
+    @property
     def era(self) -> int:
         """Another one begins whenever partitions change hands. Note it as soon as records are fetched."""
         return self._era

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ingest.errors import IngestError
 from ingest.stream.intake import Spot
+from ingest.stream.reading import TOPICS
 from runtime.emit import MemoryLog
 from runtime.events import Topic
 
@@ -34,7 +35,7 @@ class MemoryGroup:
     """One group that reads `topics` of `log`. Any thread may use it. `now` is monotonic, in seconds."""
 
     log: MemoryLog
-    topics: Sequence[Topic] = (Topic.CALLS,)
+    topics: Sequence[Topic] = TOPICS
     session_s: float = SESSION_S
     now: Callable[[], float] = time.monotonic
     _members: dict[int, _Member] = field(default_factory=dict)

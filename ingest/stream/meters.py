@@ -43,6 +43,8 @@ class Meters:
         self._retries = Counter(Metric.RETRIES, "Requests to the store or the broker that were repeated", registry=r)
         self._flush = Histogram(Metric.FLUSH_SECONDS, "Time to store one flush", registry=r)
         self._lag = Gauge(Metric.LAG, "Records in the log that are not taken in", place, registry=r)
+        self._held = Gauge(Metric.HELD_BYTES, "Bytes that were read and are not stored", registry=r)
+        self._pauses = Counter(Metric.PAUSES, "Times that reading was paused because too much was held", registry=r)
         # A moment and not an age: an age stops growing when nothing is stored, just when it should be looked at.
         self._youngest = Gauge(Metric.YOUNGEST, "When the youngest stored event happened", place, registry=r)
         self._series: set[tuple[str, ...]] = set()
@@ -92,6 +94,12 @@ class Meters:
 
     def flushed(self, seconds: float) -> None:
         self._flush.observe(seconds)
+
+    def held(self, count: int) -> None:
+        self._held.set(count)
+
+    def paused(self) -> None:
+        self._pauses.inc()
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         self._lag.labels(topic, partition).set(max(0, records))

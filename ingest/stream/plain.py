@@ -2,25 +2,19 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError
 
 from ingest.errors import IngestError
-from ingest.projection import Record
-from ingest.stream.intake import RELEASE_TIMEOUT_S, Intake, Spot
+from ingest.stream.intake import Intake, Spot
 from ingest.stream.meters import Meters
-from runtime.emit import Brokers
+from ingest.stream.reading import FETCH_BYTES, METADATA_AGE_MS, POLL_RECORDS_MAX, Reading, left
+from ingest.stream.room import WaitingRoom
 
-FETCH_BYTES = 4 * 2**20
-METADATA_AGE_MS = 5_000  # how soon a topic is met again that was deleted and created anew; the default is 5 minutes
 _POLL_MS = 100
-LEAVE_TIMEOUT_S = 8.0  # with the last flush in it; the embedded stack kills after 12
-_APPENDED = 1  # the record's timestamp is the broker's: LogAppendTime
 _log = logging.getLogger(__name__)
 
 
@@ -29,24 +23,26 @@ class ReadingFailed(IngestError):
 
 
 class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no type hints
-    """Reads `topics` in group `group` and feeds an intake until `stop` is set."""
+    """Reads a group's share of the log and feeds an intake until `stop` is set."""
 
-    def __init__(
-        self, brokers: Brokers, group: str, topics: Sequence[str], meters: Meters, session_timeout_ms: int
-    ) -> None:
-        self._topics, self._meters = topics, meters
+    def __init__(self, reading: Reading, meters: Meters) -> None:
+        self._reading, self._meters = reading, meters
         self._intake: Intake | None = None
         self._consumer = AIOKafkaConsumer(
-            **brokers.options(),
-            group_id=group,
+            **reading.brokers.options(),
+            group_id=reading.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=session_timeout_ms,
-            rebalance_timeout_ms=session_timeout_ms,
-            heartbeat_interval_ms=session_timeout_ms // 3,
+            session_timeout_ms=reading.session_timeout_ms,
+            rebalance_timeout_ms=reading.session_timeout_ms,
+            heartbeat_interval_ms=reading.session_timeout_ms // 3,
             max_partition_fetch_bytes=FETCH_BYTES,
             metadata_max_age_ms=METADATA_AGE_MS,
         )
+
+    def assigned(self) -> frozenset[Spot]:
+        """The partitions that the group has given us."""
+        return frozenset(Spot(p.topic, p.partition) for p in self._consumer.assignment())
 
     async def run(self, intake_of: Callable[..., Intake], stop: asyncio.Event) -> None:
         """Consume until `stop`; then flush, commit and leave the group."""
@@ -57,40 +53,35 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             raise ReadingFailed(f"reading the log failed ({type(error).__name__}): start the worker again") from error
 
     async def _run(self, intake: Intake, stop: asyncio.Event) -> None:
+        room = WaitingRoom(intake, self._meters, self._highwater, self._reading.held_bytes_max)
         await self._consumer.start()
-        consuming = asyncio.create_task(self._consume(intake, stop))
-        stopping = asyncio.create_task(stop.wait())
+        tasks = [asyncio.create_task(work) for work in (self._read(intake, room), room.run(), stop.wait())]
         try:
-            self._consumer.subscribe(list(self._topics), listener=self)
-            await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            # Its release, and a moment for the batch in hand: with LEAVE_TIMEOUT_S, what the worker has to stop in.
-            await asyncio.wait({consuming}, timeout=RELEASE_TIMEOUT_S + 1)
-            if consuming.done():
-                consuming.result()
-            else:
-                _log.warning("the store did not take the batch in hand; it will be read again")
+            self._consumer.subscribe([topic.value for topic in self._reading.topics], listener=self)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for end in done:
+                end.result()
+            await intake.release(intake.spots)  # what waits in the room is read again
         finally:
-            stopping.cancel()
-            consuming.cancel()
+            for task in tasks:
+                task.cancel()
             await left(self._consumer.stop())
 
-    async def _consume(self, intake: Intake, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
+    async def _read(self, intake: Intake, room: WaitingRoom) -> None:
+        while True:
+            if room.full:
+                self._consumer.pause(*self._consumer.assignment())
+            elif self._consumer.paused():
+                self._consumer.resume(*self._consumer.paused())
+            # Also when all are paused: who does not poll is put out of the group.
+            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=POLL_RECORDS_MAX)
             era = intake.era
             for where, records in fetched.items():
-                await self._take(intake, where, records, era)
-            await intake.tick()
-        await intake.release(intake.spots)
+                room.put(Spot(where.topic, where.partition), records, era)
 
-    async def _take(self, intake: Intake, where: TopicPartition, records: Sequence[Any], era: int) -> None:
-        spot = Spot(where.topic, where.partition)
-        await intake.feed(spot, records_of(records), era)
-        if era != intake.era:
-            return  # the partition may be another worker's now, and aiokafka knows nothing of it
-        high = self._consumer.highwater(where)
-        if high is not None:
-            self._meters.lag(*spot, high - records[-1].offset - 1)
+    def _highwater(self, spot: Spot) -> int | None:
+        where = TopicPartition(*spot)
+        return self._consumer.highwater(where) if where in self._consumer.assignment() else None
 
     async def _commit(self, spot: Spot, offset: int) -> None:
         try:
@@ -108,21 +99,3 @@ class PlainAdapter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         if self._intake is not None:
             self._intake.forget([Spot(p.topic, p.partition) for p in assigned])
-
-
-async def left(stopping: Coroutine[Any, Any, None]) -> None:
-    """Waits until a client has left its group, but not for ever: with a broker that is away some never do, and some
-    raise what they cancelled themselves. Nothing hangs on it: what is not committed is read again.
-    """
-    leaving = asyncio.create_task(stopping)
-    await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT_S)
-    if not leaving.done():
-        _log.warning("the broker did not let us go in %g s", LEAVE_TIMEOUT_S)
-    elif leaving.cancelled() or leaving.exception() is not None:
-        _log.warning("leaving the group failed; it will notice by itself")
-
-
-def records_of(fetched: Iterable[Any]) -> list[Record]:
-    """aiokafka's records as ours. A timestamp that the producer made says nothing about the arrival."""
-    now_ms = time.time_ns() // 1_000_000
-    return [Record(r.offset, r.timestamp if r.timestamp_type == _APPENDED else now_ms, r.value) for r in fetched]

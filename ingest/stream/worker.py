@@ -21,13 +21,16 @@ from ingest.stream.intake import Intake
 from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import LogIds, check_rights
 from ingest.stream.meters import Meters
+from ingest.stream.reading import HELD_BYTES_MAX, SESSION_TIMEOUT_MS, TOPICS, Reading
 from runtime.emit import Brokers, kafka_log
 from runtime.events import Topic
 
 GROUP = "turnlog-ingest"
 STOP_MAX_S = 10.0
-SESSION_TIMEOUT_MS = 6_000  # the least that Kafka grants by default; a dead worker's partitions wait that long
-_RIGHTS: Mapping[str, str] = {Topic.CALLS: "READ", Topic.DEAD_LETTERS: "WRITE", Topic.DEAD_CONTENT: "WRITE"}
+_RIGHTS: Mapping[str, str] = {
+    **dict.fromkeys(TOPICS, "READ"),
+    **dict.fromkeys((Topic.DEAD_LETTERS, Topic.DEAD_CONTENT), "WRITE"),
+}
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,16 @@ class WorkerSettings:
     group: str = GROUP
     limits: Limits | None = None
     session_timeout_ms: int = SESSION_TIMEOUT_MS
+    held_bytes_max: int = HELD_BYTES_MAX
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(
+            self.kafka,
+            self.group,
+            session_timeout_ms=self.session_timeout_ms,
+            held_bytes_max=self.held_bytes_max,
+        )
 
 
 def run_worker(settings: WorkerSettings, ready: Callable[[], None] = lambda: None) -> None:
@@ -106,14 +119,13 @@ def _leave() -> None:
 
 
 def _adapter(settings: WorkerSettings, meters: Meters) -> Any:
-    arguments = (settings.kafka, settings.group, [Topic.CALLS.value], meters, settings.session_timeout_ms)
     if settings.adapter == "plain":
         from ingest.stream.plain import PlainAdapter
 
-        return PlainAdapter(*arguments)
+        return PlainAdapter(settings.reading, meters)
     from ingest.stream.faust_adapter import FaustAdapter  # costs a second to import
 
-    return FaustAdapter(*arguments)
+    return FaustAdapter(settings.reading, meters)
 
 
 def _expose(meters: Meters, port: int) -> Callable[[], None]:

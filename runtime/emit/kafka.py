@@ -1,24 +1,29 @@
-"""The log on Kafka, by kafka-python: an idempotent producer behind a bounded hand-over. Imported where used.
+"""Carries records to Kafka by kafka-python's idempotent producer. Imported where used; knows no spool.
 
-`KafkaProducer.send` may block on metadata or a full buffer, so no call ever calls it: a call puts a record
-into a bounded queue, and one thread of ours hands it on.
+`KafkaProducer.send` may block on metadata or a full buffer, and so may its constructor: a thread of ours calls both.
+kafka-python has one batch of a partition under way at a time. When one fails, the producer is stopped before its next
+batch of that partition can leave, and another takes its place: so nothing is appended behind a record that failed.
 """
 
 import contextlib
 import logging
 import queue
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka.errors import InvalidRecordError, InvalidTimestampError, KafkaError, MessageSizeTooLargeError
 
 from runtime.emit.brokers import Brokers
+from runtime.emit.courier import Delivered, Lost, Refused, Report
 from runtime.emit.errors import LogUnreachable
+from runtime.emit.folder import SpoolFolder
+from runtime.emit.handover import QUEUE_RECORDS_MAX, Handover
+from runtime.emit.outbox import Sent
 from runtime.emit.probe import why_unreachable
-from runtime.events import Topic
 
-QUEUE_RECORDS_MAX = 20_000  # waiting for us or for the broker: kafka-python's own buffer knows no limit
+RETRY_S_MIN, RETRY_S_MAX = 0.25, 8.0
 _LINGER_MS = 5
 _BATCH_BYTES = 131_072
 _BLOCK_MS = 10_000
@@ -33,102 +38,147 @@ _OPTIONS = {
     "max_block_ms": _BLOCK_MS,
     "bootstrap_timeout_ms": _BLOCK_MS,
 }
+_OWN_FAULT = (MessageSizeTooLargeError, InvalidRecordError, InvalidTimestampError)  # of that record, on any broker
 _log = logging.getLogger(__name__)
 
 
-class KafkaLog:
-    """Appends to the log on these brokers.
-
-    Raises LogUnreachable when none lets us in at the start. Later failures are counted in `dropped` (the queue was
-    full) and `failed` (the brokers did not take it), never raised into a call.
+class KafkaLog(Handover):
+    """The log on these brokers. Raises LogUnreachable when none lets us in now; with `answering=False` it waits for one
+    and keeps what comes meanwhile. Later failures are counted, never raised into a call.
     """
 
-    def __init__(self, brokers: Brokers, queue_records_max: int = QUEUE_RECORDS_MAX, **options: Any) -> None:
-        try:
-            self._options = {**_OPTIONS, **brokers.options(), **options}
-            self._producer = KafkaProducer(**self._options)
-        except (KafkaError, OSError) as error:
-            raise LogUnreachable(why_unreachable(brokers)) from error
-        self._queue: queue.Queue[tuple[Topic, str, bytes] | None] = queue.Queue()
-        self._records_max = queue_records_max
-        self._settled = threading.Condition()  # guards the counts; told of every record that is done
-        self._closed = self._spoiled = False
-        self.taken = self.delivered = self.dropped = self.failed = 0
-        self._thread = threading.Thread(target=self._pump, name="turnlog-emit", daemon=True)
+    def __init__(
+        self,
+        brokers: Brokers,
+        queue_records_max: int = QUEUE_RECORDS_MAX,
+        *,
+        spool: SpoolFolder | None = None,
+        beats: bool = False,
+        answering: bool = True,
+        **options: Any,
+    ) -> None:
+        producer = None
+        if answering:
+            try:
+                producer = KafkaProducer(**{**_OPTIONS, **brokers.options(), **options})
+            except (KafkaError, OSError) as error:
+                raise LogUnreachable(why_unreachable(brokers)) from error
+        super().__init__(
+            lambda report: KafkaCourier(brokers, report, producer, options),
+            spool,
+            queue_records_max=queue_records_max,
+            beats=beats,
+        )
+
+
+class KafkaCourier:
+    """One thread, and one producer at a time: the generation counts them."""
+
+    def __init__(
+        self, brokers: Brokers, report: Report, producer: KafkaProducer | None, options: dict[str, Any]
+    ) -> None:
+        self._brokers, self._report, self._more = brokers, report, options
+        self._producer = producer
+        self._made_for = 0
+        self._generation = 0
+        self._broken = -1  # the generation whose producer gave up
+        self._guard = threading.Lock()  # of `_broken`
+        self._inbox: queue.SimpleQueue[tuple[int, int, Sequence[Sent]] | None] = queue.SimpleQueue()
+        self._ending = threading.Event()
+        self._pause_s = RETRY_S_MIN
+        self._told: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="turnlog-emit-kafka", daemon=True)
         self._thread.start()
 
-    def append(self, topic: Topic, key: str, value: bytes) -> None:
-        with self._settled:
-            waiting = self.taken - self.delivered - self.failed
-            if self._closed or waiting >= self._records_max:
-                self.dropped += 1
-            else:
-                self._queue.put_nowait((topic, key, value))
-                self.taken += 1
+    def send(self, lane: int, sent: Sequence[Sent]) -> None:
+        self._inbox.put((self._generation, lane, sent))
 
-    def flush(self, timeout_s: float = 10.0) -> int:
-        """Wait until what was taken so far is acknowledged. Returns how many records still are not."""
-        with self._settled:
-            taken = self.taken
-            if not self._closed:
-                # Not by the producer's own flush: that returns before its callbacks have counted.
-                self._settled.wait_for(lambda: self.delivered + self.failed >= taken, timeout_s)
-            return self.taken - self.delivered
+    def renew(self) -> None:
+        self._generation += 1
 
-    def close(self, timeout_s: float = 10.0) -> int:
-        """Deliver what was taken, then stop. Returns the records that could not be delivered."""
-        undelivered = self.flush(timeout_s)
-        with self._settled:
-            if self._closed:
-                return undelivered
-            self._closed = True
-        self._end(self._producer)
-        self._queue.put(None)
-        self._thread.join(1.0)  # if it hangs in the producer, it ends with the process
-        return undelivered
+    def close(self) -> None:
+        self._ending.set()
+        self._inbox.put(None)
+        self._thread.join(_END_S)  # if it hangs in the producer, it ends with the process
 
-    def _pump(self) -> None:
-        while (record := self._queue.get()) is not None:
-            topic, key, value = record
-            try:
-                if self._spoiled and not self._closed:
-                    self._renew()
-                future = self._producer.send(str(topic), value=value, key=key.encode())
-            except (KafkaError, AssertionError, ValueError, RuntimeError) as error:
-                self._refused(error)  # ValueError: a key that is no text; RuntimeError: closed while it waited
-            else:
-                future.add_callback(self._acknowledged)
-                future.add_errback(self._failed)
+    def _run(self) -> None:
+        while (batch := self._inbox.get()) is not None and not self._ending.is_set():
+            generation, lane, sent = batch
+            if generation <= self._broken:
+                continue  # it will be sent again
+            for number, record in sent:
+                producer = self._current(generation)
+                if producer is None:
+                    break
+                self._hand_on(producer, generation, lane, Sent(number, record))
+        if self._producer is not None:
+            _end(self._producer)
 
-    def _renew(self) -> None:
-        """Take another producer. One whose broker forgot it (wiped, or after long silence) refuses all that follows."""
-        self._end(self._producer)
-        self._producer = KafkaProducer(**self._options)
-        self._spoiled = False
-
-    @staticmethod
-    def _end(producer: KafkaProducer) -> None:
+    def _hand_on(self, producer: KafkaProducer, generation: int, lane: int, sent: Sent) -> None:
+        number, (topic, key, value) = sent
         try:
-            producer.flush(timeout=_END_S)
-        except KafkaError:
-            # Its close() waits for every batch, and leaves its threads and sockets behind when that fails.
-            producer._sender.force_close()
-        with contextlib.suppress(KafkaError):
-            producer.close(timeout=_END_S)
+            future = producer.send(str(topic), value=value, key=key.encode())
+        except (*_OWN_FAULT, UnicodeEncodeError, AssertionError):
+            self._report(Refused(lane, number))
+        except Exception as error:  # noqa: BLE001  the edge to a client: closed while it waited, waited too long, …
+            self._gave_up(producer, generation, error)
+        else:
+            future.add_callback(self._delivered, lane, number)
+            future.add_errback(self._failed, producer, generation, lane, number)
 
-    def _acknowledged(self, _: Any) -> None:
-        with self._settled:
-            self.delivered += 1
-            self._settled.notify_all()
+    def _current(self, generation: int) -> KafkaProducer | None:
+        """The producer of this generation, made when it is wanted; none when it gave up, or we end."""
+        if self._producer is not None and self._made_for < generation:
+            _end(self._producer)
+            self._producer = None
+            self._pause()
+        while generation > self._broken and not self._ending.is_set():
+            if self._producer is not None:
+                return self._producer
+            try:
+                self._producer = KafkaProducer(**{**_OPTIONS, **self._brokers.options(), **self._more})
+                self._made_for = generation
+            except Exception as error:  # noqa: BLE001  the same edge: this thread must outlive it
+                self._tell(error)
+                self._pause()
+        return None
 
-    def _failed(self, error: BaseException) -> None:
-        self._spoiled |= not isinstance(error, MessageSizeTooLargeError)  # which is that record's own fault
-        self._refused(error)
+    def _pause(self) -> None:
+        self._ending.wait(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, RETRY_S_MAX)
 
-    def _refused(self, error: BaseException) -> None:
-        with self._settled:
-            self.failed += 1
-            first = self.failed == 1
-            self._settled.notify_all()
-        if first:
-            _log.warning("the brokers refused a record: %s", type(error).__name__)
+    def _delivered(self, lane: int, number: int, _: Any) -> None:
+        self._pause_s = RETRY_S_MIN
+        self._report(Delivered(lane, number))
+
+    def _failed(self, producer: KafkaProducer, generation: int, lane: int, number: int, error: BaseException) -> None:
+        """Called by the producer's own thread, before it sends anything more."""
+        if isinstance(error, _OWN_FAULT):
+            self._report(Refused(lane, number))
+        else:
+            self._gave_up(producer, generation, error)
+
+    def _gave_up(self, producer: KafkaProducer, generation: int, error: BaseException) -> None:
+        with self._guard:
+            if generation <= self._broken:
+                return
+            self._broken = generation
+        producer._sender.force_close()
+        self._tell(error)
+        self._report(Lost())
+
+    def _tell(self, error: BaseException) -> None:
+        """Once a kind: a broker that stays away would fill the log with it. A message may quote; the name does not."""
+        if (name := type(error).__name__) not in self._told:
+            self._told.add(name)
+            _log.warning("the brokers do not take records now (%s); they wait", name)
+
+
+def _end(producer: KafkaProducer) -> None:
+    try:
+        producer.flush(timeout=_END_S)
+    except KafkaError:
+        # Its close() waits for every batch, and leaves its threads and sockets behind when that fails.
+        producer._sender.force_close()
+    with contextlib.suppress(KafkaError):
+        producer.close(timeout=_END_S)

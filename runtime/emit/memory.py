@@ -57,6 +57,10 @@ class MemoryLog:
             place.append(kept)
             self._records[topic].append(kept)
 
+    @property
+    def accepts_calls(self) -> bool:
+        return self._left > 0
+
     def records(self, topic: Topic) -> list[tuple[str, bytes]]:
         """The (key, value) pairs of a topic, in the order of their appending."""
         with self._lock:

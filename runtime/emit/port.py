@@ -1,4 +1,4 @@
-"""The port to the log: one method for who speaks, two more for who owns it."""
+"""The port to the log: what who speaks needs of it, and who owns it."""
 
 from typing import Protocol
 
@@ -11,6 +11,10 @@ class Log(Protocol):
 
         Never raises into a call: what cannot be taken is counted by the adapter as dropped.
         """
+
+    @property
+    def accepts_calls(self) -> bool:
+        """Whether a call may start: there is room for what must not be lost of it. Asked once, before it does."""
 
 
 class DurableLog(Log, Protocol):

@@ -9,6 +9,7 @@ from runtime.events.names import (
     EndReason,
     GlitchKind,
     Label,
+    Loss,
     Metric,
     Outcome,
     Reason,
@@ -19,6 +20,8 @@ from runtime.events.names import (
 from runtime.events.personal import PersonalDataRefused, looks_like_phone
 from runtime.events.types import (
     ALL_TYPES,
+    BEAT_CALLS_MAX,
+    PROTECTED_TYPES,
     ArgumentsGiven,
     CallEnded,
     CallLost,
@@ -55,6 +58,8 @@ from runtime.events.types import (
 
 __all__ = [
     "ALL_TYPES",
+    "BEAT_CALLS_MAX",
+    "PROTECTED_TYPES",
     "ArgumentsGiven",
     "CallEnded",
     "CallLost",
@@ -81,6 +86,7 @@ __all__ = [
     "Label",
     "LeadErased",
     "LoopDetected",
+    "Loss",
     "Metric",
     "NodeEntered",
     "Outcome",

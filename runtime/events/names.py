@@ -30,6 +30,7 @@ class Component(StrEnum):
 class Direction(StrEnum):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
+    UNKNOWN = "unknown"  # who watches from outside may not know
 
 
 class Speaker(StrEnum):
@@ -67,6 +68,7 @@ class EndReason(StrEnum):
     AGENT_ENDED = "agent_ended"
     CALLER_HUNG_UP = "caller_hung_up"
     FAILED = "failed"
+    UNKNOWN = "unknown"
 
 
 class Reason(StrEnum):
@@ -83,6 +85,17 @@ class Reason(StrEnum):
     REFUSED_BY_STORE = "refused_by_store"
 
 
+class Loss(StrEnum):
+    """Why a producer gave a record up."""
+
+    HAND_OVER = "hand_over"  # too many waited in memory
+    NO_ROOM = "no_room"  # the spool was full, or its disk
+    REFUSED = "refused"  # no broker would ever take it: too large, a key that is no text
+    AGED = "aged"  # words that waited longer than words may
+    DAMAGED = "damaged"  # its file could not be read back
+    CLOSED = "closed"  # said after the end
+
+
 class Metric(StrEnum):
     """Every Prometheus series that we expose."""
 
@@ -95,8 +108,22 @@ class Metric(StrEnum):
     DEAD_LETTERS = "turnlog_ingest_dead_letters"
     FLUSH_SECONDS = "turnlog_ingest_flush_seconds"
     RETRIES = "turnlog_ingest_retries"
+    HELD_BYTES = "turnlog_ingest_held_bytes"
+    PAUSES = "turnlog_ingest_pauses"
     LAG = "turnlog_ingest_lag_records"
     YOUNGEST = "turnlog_ingest_youngest_timestamp_seconds"
+    DOOR_SPANS = "turnlog_door_spans"
+    DOOR_REFUSED = "turnlog_door_refused_requests"
+    DOOR_DROPPED = "turnlog_door_dropped"
+    DOOR_EVENTS = "turnlog_door_events"
+    DOOR_HELD = "turnlog_door_held_traces"
+    EMIT_TAKEN = "turnlog_emit_taken"
+    EMIT_DELIVERED = "turnlog_emit_delivered"
+    EMIT_DROPPED = "turnlog_emit_dropped"
+    EMIT_WAITING = "turnlog_emit_waiting_records"
+    EMIT_SPOOLED = "turnlog_emit_spooled_records"
+    EMIT_RESERVE = "turnlog_emit_reserve_free_ratio"
+    EMIT_ACCEPTS = "turnlog_emit_accepts_calls"
 
 
 class Label(StrEnum):
@@ -112,3 +139,4 @@ class Label(StrEnum):
     REASON = "reason"
     TOPIC = "topic"
     PARTITION = "partition"
+    TYPE = "type"  # an event's type

@@ -229,7 +229,7 @@ class ArgumentsGiven(Event, frozen=True, kw_only=True, gc=False):
 
 
 class DataGiven(Event, frozen=True, kw_only=True, gc=False):
-    """The value beside a `DataUpdated`, as text."""
+    """The value beside a `DataUpdated`, as text; or an attribute of a foreign span that may hold words, by its name."""
 
     TOPIC: ClassVar[Topic] = Topic.CONTENT
     CONTENT: ClassVar[bool] = True
@@ -326,6 +326,19 @@ class ContentRead(Event, frozen=True, kw_only=True, gc=False):
     statement: Id
     rows: Seq
 
+
+# A producer that has no room keeps these when it must drop others. Each is somebody's right or somebody's duty, and no
+# other event says it again: what a person allowed, forbade or complained of, how a call ended for them, that they are
+# to be forgotten, and who read their words. CallEnded and SourceClosed are not among them: their lack shows by itself.
+PROTECTED_TYPES: tuple[type[Event], ...] = (
+    DispositionSet,
+    ComplaintFiled,
+    ConsentGranted,
+    ConsentRevoked,
+    ConsentHonoured,
+    LeadErased,
+    ContentRead,
+)
 
 ALL_TYPES: tuple[type[Event], ...] = (
     CallStarted,

@@ -82,6 +82,11 @@ class Apache:
         self._process.start()
         self._process.wait_ready(lambda: all(answers(port) for port in self.listeners.values()))
 
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
     def kill(self) -> None:
         if self._process is not None and self._process.alive:
             assert self._process.pid is not None
@@ -104,6 +109,12 @@ class Part(Contents):
 
     def kill(self) -> None:
         self._server.kill()
+
+    def pause(self) -> None:
+        self._server.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._server.signal(signal.SIGCONT)
 
     def wipe(self) -> None:
         """Topics deleted and created anew, which takes what was committed along: an operator's mistake."""

@@ -42,6 +42,12 @@ class Broker(Protocol):
     def start(self) -> None:
         """After `kill`: it is back at the same address."""
 
+    def pause(self) -> None:
+        """It stands still, with all of its connections open."""
+
+    def go_on(self) -> None:
+        """After `pause`."""
+
     def wipe(self) -> None:
         """Another log at the same address: empty topics with other ids, nothing committed."""
 

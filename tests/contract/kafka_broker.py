@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterable
@@ -97,6 +98,12 @@ class Embedded(Contents):
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(10)
+
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def wipe(self) -> None:
         self.kill()

@@ -1,4 +1,6 @@
-"""The log keeps one suite of facts in memory and on a broker; the broker's own failures never reach a call."""
+"""The log keeps one suite of facts in memory and on a broker, with a spool in front and without; the broker's own
+failures never reach a call.
+"""
 
 import gc
 import logging
@@ -10,7 +12,8 @@ from collections import defaultdict
 import pytest
 
 from deploy.embedded.child import free_port
-from runtime.emit import Brokers, LogUnreachable, MemoryLog
+from runtime.emit import Brokers, LogUnreachable, MemoryLog, SpoolUnusable, kafka_log, spooled
+from runtime.emit.folder import SpoolFolder
 from runtime.emit.kafka import KafkaLog
 from runtime.events import Topic
 from tests.contract.ground import by_key, until
@@ -43,24 +46,35 @@ class InMemory:
         return self.log.records(topic)
 
 
-class OnBroker:
-    def __init__(self, broker):
-        self._broker = broker
+class BehindSpool(InMemory):
+    def __init__(self, folder):
+        self._folder = folder
 
     def open(self, records_max=1_000):
-        return KafkaLog(self._broker.address, queue_records_max=records_max)
+        return spooled(super().open(records_max), self._folder)
+
+
+class OnBroker:
+    def __init__(self, broker, folder=None):
+        self._broker, self._folder = broker, folder
+
+    def open(self, records_max=1_000):
+        spool = SpoolFolder(self._folder) if self._folder else None
+        return KafkaLog(self._broker.address, queue_records_max=records_max, spool=spool)
 
     def read(self, topic, least=1):
         return [(r.key.decode(), r.value) for r in self._broker.records(topic, least)]
 
 
-@pytest.fixture(params=["memory", *BROKERS])
-def home(request):
-    if request.param == "memory":
-        yield InMemory()
+@pytest.fixture(params=[f"{kind}{spool}" for kind in ("memory", *BROKERS) for spool in ("", "-spooled")])
+def home(request, tmp_path):
+    kind, _, spool = request.param.partition("-")
+    folder = tmp_path / "spool" if spool else None
+    if kind == "memory":
+        yield BehindSpool(folder) if folder else InMemory()
     else:
-        with broker_named(request.param, request) as running:
-            yield OnBroker(running)
+        with broker_named(kind, request) as running:
+            yield OnBroker(running, folder)
 
 
 def test_records_of_one_key_keep_their_order(home):
@@ -172,20 +186,75 @@ def test_a_broker_that_dies_under_way_leaves_a_count_and_no_error(broker):
     assert (log.delivered, log.dropped) == (1, 0)
 
 
-def test_a_broker_that_returns_is_written_to_again_and_every_record_is_accounted_for(broker):
-    log = KafkaLog(broker.address)
-    log.append(Topic.CALLS, "call-1", b"before")
+@pytest.mark.parametrize("with_spool", [False, True], ids=["memory alone", "spooled"])
+def test_what_was_under_way_when_a_broker_was_wiped_arrives_in_order(broker, tmp_path, with_spool):
+    """It forgets its producers, too, and so refuses what was numbered for the one before."""
+    log = kafka_log(broker.address, tmp_path / "spool" if with_spool else None)
+    for n in range(100):
+        log.append(Topic.CALLS, "call-1", b"before %d" % n)
     assert log.flush() == 0
-    broker.wipe()  # it forgets its producers, too, and so refuses what was numbered for the one before
+    if broker.survives:
+        broker.wipe()  # what it still took before that would be gone, and rightly
+    else:
+        broker.kill()
+    for n in range(2_000):
+        log.append(Topic.CALLS, f"call-{n % 3}", b"%d" % n)
+    if not broker.survives:
+        broker.wipe()
+    for n in range(2_000, 2_300):
+        log.append(Topic.CALLS, f"call-{n % 3}", b"%d" % n)
+    assert log.close(timeout_s=60.0) == 0
+    came = by_key((r.key.decode(), r.value) for r in broker.records(Topic.CALLS, 2_300))
+    for k in range(3):
+        firsts = list(dict.fromkeys(came[f"call-{k}"]))
+        said = [b"%d" % n for n in range(2_300) if n % 3 == k]
+        assert [value for value in firsts if not value.startswith(b"before")] == said
+    assert (log.failed, log.dropped) == (0, 0)
 
-    def taken_again():
-        log.append(Topic.CALLS, "call-1", b"after")
-        log.flush(timeout_s=0.5)
-        return log.delivered > 1
 
-    until(taken_again, "it takes records again")
-    assert log.close() == log.failed == log.taken - log.delivered
-    assert len(broker.records(Topic.CALLS, log.delivered - 1)) == log.delivered - 1
+def test_a_process_that_starts_where_another_ended_sends_what_it_left_first(broker, tmp_path):
+    log = kafka_log(broker.address, tmp_path)
+    broker.kill()
+    for n in range(50):
+        log.append(Topic.CALLS, "call-1", b"%d" % n)
+        log.append(Topic.CONTENT, "call-1", b"word %d" % n)
+    assert log.close(timeout_s=0.1) == 100
+    assert log.counts().spooled.total() == 100
+    broker.start()
+    log = kafka_log(broker.address, tmp_path)
+    log.append(Topic.CALLS, "call-1", b"after")
+    assert log.close(timeout_s=60.0) == 0
+    assert [r.value for r in broker.records(Topic.CALLS, 51)] == [*(b"%d" % n for n in range(50)), b"after"]
+    assert [r.value for r in broker.records(Topic.CONTENT, 50)] == [b"word %d" % n for n in range(50)]
+    assert not list(tmp_path.glob("*/facts-*")) + list(tmp_path.glob("*/words-*"))
+
+
+def test_a_broker_that_stands_still_is_spooled_for_and_then_caught_up_with(broker, tmp_path):
+    log = kafka_log(broker.address, tmp_path)
+    log.append(Topic.CALLS, "call-1", b"first")
+    assert log.flush() == 0
+    broker.pause()
+    for n in range(300):
+        log.append(Topic.CALLS, "call-1", b"%d" % n)
+    until(lambda: log.counts().spooled.total() == 300, "what the broker owes lies on the disk")
+    broker.go_on()
+    assert log.flush(timeout_s=60.0) == 0
+    assert log.close() == 0
+    values = [r.value for r in broker.records(Topic.CALLS, 301)]
+    assert list(dict.fromkeys(values)) == [b"first", *(b"%d" % n for n in range(300))]
+
+
+def test_without_a_broker_it_starts_where_that_is_asked_for(tmp_path):
+    log = kafka_log(Brokers(f"127.0.0.1:{free_port()}"), tmp_path, answering=False)
+    log.append(Topic.CALLS, "call-1", b"kept")
+    assert log.close(timeout_s=0.1) == 1
+    assert log.counts().spooled.total() == 1
+
+
+def test_a_spool_without_a_place_is_one_error_with_the_folder_and_the_remedy(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolUnusable, match=r"have no place in .*file.* name another folder"):
+        spooled(MemoryLog(), tmp_path / "file")
 
 
 def test_nobody_at_the_address_is_one_error_with_the_address_and_the_remedy():

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
 from deploy.embedded.child import free_port
+from ingest.stream.reading import TOPICS
 from ingest.stream.worker import GROUP
 from runtime.emit import Brokers
 from runtime.events import Topic
@@ -22,7 +23,7 @@ _LOGIN = "org.apache.kafka.common.security"
 _RIGHTS = {
     "speaker": [(ResourceType.TOPIC, topic, ACLOperation.WRITE) for topic in (Topic.CALLS, Topic.CONTENT)],
     "worker": [
-        (ResourceType.TOPIC, Topic.CALLS, ACLOperation.READ),
+        *((ResourceType.TOPIC, topic, ACLOperation.READ) for topic in TOPICS),
         (ResourceType.GROUP, GROUP, ACLOperation.READ),
         (ResourceType.TOPIC, Topic.DEAD_LETTERS, ACLOperation.WRITE),
         (ResourceType.TOPIC, Topic.DEAD_CONTENT, ACLOperation.WRITE),

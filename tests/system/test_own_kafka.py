@@ -22,6 +22,7 @@ from ingest.stream.intake import Intake
 from ingest.stream.logs import RightMissing, create_topics
 from ingest.stream.meters import Meters
 from ingest.stream.plain import PlainAdapter, ReadingFailed
+from ingest.stream.reading import Reading
 from ingest.stream.worker import GROUP
 from runtime.emit import Brokers, LogUnreachable
 from runtime.emit.kafka import KafkaLog
@@ -100,10 +101,10 @@ def test_what_is_said_over_tls_with_a_login_is_stored_with_no_right_to_spare(
         for key, value in said:
             log.append(Topic.CALLS, key, value)
         log.append(Topic.CALLS, "poison", b"no event")
-        log.append(Topic.CONTENT, "call-1", b"words")
+        log.append(Topic.CONTENT, "call-1", b"words that are no event")
         assert log.close() == 0
         until(lambda: faults(stack.addresses.clickhouse, said) == [], "all is stored", words)
-        until(lambda: len(part.records(Topic.DEAD_LETTERS)) == 1, "the poison is buried", words)
+        until(lambda: len(part.records(Topic.DEAD_LETTERS)) == 2, "the poison is buried", words)
     assert not any(secret in words() for secret in PASSWORDS.values())
 
 
@@ -202,7 +203,7 @@ async def test_the_plain_adapter_ends_when_a_right_is_taken_away_while_it_runs(k
     meters = Meters()
     intake_of = partial(Intake, store=None, log_id=None, letters=None, meters=meters)
     with part_of(kafka.server):
-        adapter = PlainAdapter(kafka.as_user("onlooker"), GROUP, [Topic.CALLS], meters, 6_000)
+        adapter = PlainAdapter(Reading(kafka.as_user("onlooker"), GROUP), meters)
         with pytest.raises(ReadingFailed, match="GroupAuthorizationFailed"):
             await adapter.run(intake_of, asyncio.Event())
 

@@ -23,7 +23,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def group(clock: Clock) -> MemoryGroup:
-    return MemoryGroup(MemoryLog(partitions=4), session_s=6.0, now=clock)
+    return MemoryGroup(MemoryLog(partitions=4), (Topic.CALLS,), session_s=6.0, now=clock)
 
 
 def spots(group: MemoryGroup, member: int) -> set[int]:

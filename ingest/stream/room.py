@@ -1,0 +1,88 @@
+"""Where fetched batches wait for the intake, so that reading goes on beside storing. Bounded; talks to no client."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from ingest.projection import Record
+from ingest.stream.intake import Intake, Spot
+from ingest.stream.meters import Meters
+from ingest.stream.reading import HELD_BYTES_MAX, records_of
+
+TICK_S = 0.1
+RECORD_BYTES = 100  # of a record beside its value
+
+
+class _Batch(NamedTuple):
+    spot: Spot
+    fetched: Sequence[Any]
+    era: int
+    size: int
+
+
+class WaitingRoom:
+    """Batches in the order of their fetching. When they and what the intake holds exceed `bytes_max`, `full` says so
+    until half of it is stored: an adapter then pauses its partitions, and goes on speaking to its group.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        meters: Meters,
+        highwater: Callable[[Spot], int | None],
+        bytes_max: int = HELD_BYTES_MAX,
+    ) -> None:
+        """`highwater` gives the next offset of a partition's log, as far as the client knows it."""
+        self._intake, self._meters, self._highwater, self._bytes_max = intake, meters, highwater, bytes_max
+        self._waiting: deque[_Batch] = deque()
+        self._bytes = 0
+        self._full = False
+        self._arrived = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Ask before every fetch."""
+        held = self._bytes + self._intake.held_bytes
+        self._meters.held(held)
+        if not self._full and held >= self._bytes_max:
+            self._meters.paused()
+        self._full = held >= (self._bytes_max // 2 if self._full else self._bytes_max)
+        return self._full
+
+    def put(self, spot: Spot, fetched: Sequence[Any], era: int) -> None:
+        """Never waits: who is told `full` does not fetch. `fetched` are aiokafka's records."""
+        size = sum(len(r.value or b"") + RECORD_BYTES for r in fetched)
+        self._bytes += size
+        self._waiting.append(_Batch(spot, fetched, era, size))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Feed the intake for ever, and let it flush in time. Raises what it raises."""
+        ticked_s = time.monotonic()
+        while True:
+            if self._waiting:
+                await self._feed(self._waiting[0])
+            else:
+                self._arrived.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), TICK_S)
+            if not self._waiting or time.monotonic() - ticked_s > TICK_S:
+                ticked_s = time.monotonic()
+                await self._intake.tick()
+
+    async def _feed(self, batch: _Batch) -> None:
+        spot, era = batch.spot, batch.era
+        try:
+            records: list[Record] = records_of(batch.fetched)
+            await self._intake.feed(spot, records, era)
+        finally:
+            self._waiting.popleft()
+            self._bytes -= batch.size
+        if era != self._intake.era:
+            return  # the partition may be another worker's now, and the client knows nothing of it
+        high = self._highwater(spot)
+        if high is not None:
+            self._meters.lag(*spot, high - batch.fetched[-1].offset - 1)
