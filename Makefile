@@ -1,6 +1,6 @@
 # `make demo` and `make test` need nothing done before them: whichever runs first makes .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint lock clean env env-test
+.PHONY: help demo test soak check lint lock clean env env-test
 
 PYTHON ?=
 JOBS ?= 2
@@ -15,6 +15,9 @@ demo: env  ## make simulated calls and show what was measured
 # A file's tests share servers, so a file stays with one worker.
 test: env-test  ## all tests, JOBS=2 at a time
 	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+soak: env-test  ## every fault ten times with other seeds, an hour; goes on where it was stopped
+	@.venv/bin/python -m tests.fault.soak
 
 check: lint test  ## what CI runs: lint, types, imports, schema, tests, wheel
 	@deploy/check_wheel.sh

@@ -2,6 +2,7 @@
 then differ from what was said (`said.faults`: counts, completeness and quantiles, computed from the produced events).
 """
 
+import errno
 import random
 import subprocess
 import time
@@ -21,7 +22,7 @@ Record = tuple[str, bytes]
 MINUTE_US, DAY_US = 60 * SECOND_US, 86_400 * SECOND_US
 RECORDS = "turnlog_ingest_records_total"
 RETRIES = "turnlog_ingest_retries_total"
-CALLS = 60  # of a case: about a thousand records, twenty epochs
+CALLS = 40  # of a case: about seven hundred records, fourteen epochs
 DISK_BYTES = 192 * 2**20  # of the small disk: an empty store takes about 30 MB of it
 
 
@@ -68,7 +69,7 @@ def worker_killed_at_random_points(house: House, r: random.Random) -> list[str]:
     said = _some(r)
     house.broker.produce(said)
     for _ in range(3):
-        worker = house.worker(flush=r.choice([7, 20, 50]))
+        worker = house.worker(flush=r.choice([20, 35, 50]))
         enough = r.randrange(1, len(said) // 3)
         until(
             lambda w=worker, n=enough: _counted(w) >= n or not w.alive or house.broker.committed() == house.broker.ends,
@@ -166,7 +167,7 @@ def disk_full(stage: "Stage", r: random.Random) -> list[str]:
 def every_record_twice(house: House, r: random.Random) -> list[str]:
     said = _some(r)
     later = list(said)
-    house.worker(flush=r.choice([7, 50, 1_000]))
+    house.worker(flush=r.choice([20, 50, 1_000]))
     house.broker.produce([record for record in said for _ in range(r.choice([1, 2]))])
     house.broker.produce(later)
     house.read()
@@ -178,7 +179,7 @@ def batches_cut_anew(house: House, r: random.Random) -> list[str]:
     """The same records are stored in blocks of other sizes, by workers that die before they commit."""
     said = _some(r)
     house.broker.produce(said)
-    for flush in r.sample([3, 11, 29, 47], 2):
+    for flush in r.sample([11, 17, 29, 47], 2):
         worker = house.worker(flush=flush)
         until(
             lambda w=worker: _counted(w) > 0 or house.broker.committed() == house.broker.ends, "it stores", worker.words
@@ -326,4 +327,5 @@ def fill(path: Path) -> None:
             while True:
                 file.write(b"\0" * 65_536)
     except OSError as full:
-        assert full.errno == 28, full
+        if full.errno != errno.ENOSPC:
+            raise
