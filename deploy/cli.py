@@ -11,6 +11,7 @@ import typer
 from deploy.commands.call import call
 from deploy.commands.demo import demo
 from deploy.commands.doctor import doctor
+from deploy.commands.door import door
 from deploy.commands.parts import store, worker
 from deploy.commands.sql import sql
 from deploy.commands.stack import down, up
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, up, down, doctor, sql, worker, store):
+for _command in (demo, up, down, doctor, sql, worker, store, door):
     app.command()(_command)
 app.add_typer(call, name="call")
 

@@ -17,7 +17,7 @@ _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the conventio
 class Settings:
     """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones. `model_key` is for a
     provider of yours and nobody else; it is in no message. `otlp`: spans also go where OpenTelemetry's own variables
-    say; `otlp_content`: with what was said.
+    say; `otlp_content`: with what was said. `door_token`: what a sender of traces has to show.
     """
 
     state: Path
@@ -26,6 +26,7 @@ class Settings:
     model_key: str = field(default="none", repr=False)
     otlp: bool = False
     otlp_content: bool = False
+    door_token: str = field(default="", repr=False)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -44,6 +45,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         environment.get("TURNLOG_MODEL_KEY") or "none",
         otlp=any(map(environment.get, _OTLP)) and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp",
         otlp_content=environment.get(_CONTENT, "").lower() == "true",
+        door_token=environment.get("TURNLOG_DOOR_TOKEN", ""),
     )
 
 

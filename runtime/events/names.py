@@ -30,6 +30,7 @@ class Component(StrEnum):
 class Direction(StrEnum):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
+    UNKNOWN = "unknown"  # who watches from outside may not know
 
 
 class Speaker(StrEnum):
@@ -67,6 +68,7 @@ class EndReason(StrEnum):
     AGENT_ENDED = "agent_ended"
     CALLER_HUNG_UP = "caller_hung_up"
     FAILED = "failed"
+    UNKNOWN = "unknown"
 
 
 class Reason(StrEnum):
@@ -110,6 +112,11 @@ class Metric(StrEnum):
     PAUSES = "turnlog_ingest_pauses"
     LAG = "turnlog_ingest_lag_records"
     YOUNGEST = "turnlog_ingest_youngest_timestamp_seconds"
+    DOOR_SPANS = "turnlog_door_spans"
+    DOOR_REFUSED = "turnlog_door_refused_requests"
+    DOOR_DROPPED = "turnlog_door_dropped"
+    DOOR_EVENTS = "turnlog_door_events"
+    DOOR_HELD = "turnlog_door_held_traces"
     EMIT_TAKEN = "turnlog_emit_taken"
     EMIT_DELIVERED = "turnlog_emit_delivered"
     EMIT_DROPPED = "turnlog_emit_dropped"

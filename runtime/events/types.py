@@ -229,7 +229,7 @@ class ArgumentsGiven(Event, frozen=True, kw_only=True, gc=False):
 
 
 class DataGiven(Event, frozen=True, kw_only=True, gc=False):
-    """The value beside a `DataUpdated`, as text."""
+    """The value beside a `DataUpdated`, as text; or an attribute of a foreign span that may hold words, by its name."""
 
     TOPIC: ClassVar[Topic] = Topic.CONTENT
     CONTENT: ClassVar[bool] = True

@@ -1,0 +1,145 @@
+"""Holds the spans of traces until a call is over or silent, and says which are due. Pure: the clock is an argument.
+
+A call that was told stays for a while, so that late spans find it. What was forgotten is remembered by its id, so that
+a span that comes even later, or once more, begins no second call.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ingest.door.call import Progress, is_over
+from ingest.door.limits import (
+    CLOSED_REMEMBERED_MAX,
+    CLOSED_REMEMBERED_S,
+    HELD_BYTES_MAX,
+    IDLE_S,
+    LINGER_S,
+    SETTLE_S,
+    SPANS_PER_TRACE_MAX,
+    TRACES_HELD_MAX,
+)
+from ingest.door.span import ForeignSpan
+
+
+class Fate(StrEnum):
+    """What became of a span that was offered."""
+
+    TAKEN = "taken"
+    REPEATED = "repeated"  # the same span of the same trace is here
+    LATE = "late"  # its call was told and forgotten
+    TOO_MANY = "too_many"  # its trace is full
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that calls are waited for; see limits.py."""
+
+    settle_s: float = SETTLE_S
+    idle_s: float = IDLE_S
+    linger_s: float = LINGER_S
+
+
+@dataclass(slots=True)
+class Held:
+    """One trace. `fresh`: something came since it was told."""
+
+    spans: dict[str, ForeignSpan] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+    last_s: float = 0.0
+    fresh: bool = True
+    weight: int = 0
+
+
+class Traces:
+    """The traces that are held, the one that was silent longest first."""
+
+    def __init__(
+        self,
+        patience: Patience | None = None,
+        *,
+        traces_max: int = TRACES_HELD_MAX,
+        spans_max: int = SPANS_PER_TRACE_MAX,
+        bytes_max: int = HELD_BYTES_MAX,
+        remembered_max: int = CLOSED_REMEMBERED_MAX,
+    ) -> None:
+        self.patience = patience or Patience()
+        self._traces_max, self._spans_max, self._bytes_max = traces_max, spans_max, bytes_max
+        self._remembered_max = remembered_max
+        self._held: OrderedDict[str, Held] = OrderedDict()
+        self._closed: OrderedDict[str, float] = OrderedDict()
+        self.bytes = self.spans = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def full(self) -> bool:
+        """No more is taken until calls have been told."""
+        return self.bytes >= self._bytes_max
+
+    def offer(self, span: ForeignSpan, now_s: float) -> Fate:
+        if span.trace in self._closed:
+            return Fate.LATE
+        held = self._held.get(span.trace)
+        if held is None:
+            held = self._held[span.trace] = Held()
+        if span.span in held.spans:
+            return Fate.REPEATED
+        if len(held.spans) >= self._spans_max:
+            return Fate.TOO_MANY
+        held.spans[span.span] = span
+        held.last_s, held.fresh = now_s, True
+        held.weight += span.weight
+        self.bytes += span.weight
+        self.spans += 1
+        self._held.move_to_end(span.trace)
+        return Fate.TAKEN
+
+    def due(self, now_s: float, at_once: bool = False) -> Iterator[tuple[str, Held]]:
+        """The traces whose call is to be told now. `at_once`: all of them, as when the door closes."""
+        excess = len(self._held) - self._traces_max
+        for place, (trace, held) in enumerate(list(self._held.items())):
+            silent_s = now_s - held.last_s
+            if not held.fresh:
+                continue
+            if not at_once and place >= excess and silent_s < self.patience.idle_s:
+                # A call that was told is one that is over, or was taken for it.
+                over = bool(held.progress.call) or is_over(held.spans.values())
+                if not over or silent_s < self.patience.settle_s:
+                    continue
+            yield trace, held
+
+    def told(self, trace: str) -> None:
+        """Everything that `due` gave of this trace has been said."""
+        self._held[trace].fresh = False
+
+    def forget(self, now_s: float) -> list[str]:
+        """Let go of what was told and lingered, or is too much; the traces that are closed now."""
+        excess = len(self._held) - self._traces_max
+        gone = []
+        for place, (trace, held) in enumerate(list(self._held.items())):
+            if not held.fresh and (place < excess or now_s - held.last_s >= self.patience.linger_s):
+                self.close(trace, now_s)
+                gone.append(trace)
+        while self._closed and (
+            len(self._closed) > self._remembered_max or next(iter(self._closed.values())) < now_s - CLOSED_REMEMBERED_S
+        ):
+            self._closed.popitem(last=False)
+        return gone
+
+    def close(self, trace: str, now_s: float) -> None:
+        """Forget the trace and remember its id."""
+        held = self._held.pop(trace, None)
+        if held is not None:
+            self.bytes -= held.weight
+            self.spans -= len(held.spans)
+        self._closed[trace] = now_s
+        self._closed.move_to_end(trace)
+
+    def held(self) -> Iterator[tuple[str, Held]]:
+        yield from self._held.items()
+
+    def closed(self) -> list[str]:
+        return list(self._closed)
