@@ -26,6 +26,8 @@ class Log(StrEnum):
     GLITCHES = "glitches_log"
     TOOL_CALLS = "tool_calls_log"
     LATENCY_1M = "latency_1m_log"
+    LATENCY_BY_VARIATION_1M = "latency_by_variation_1m_log"
+    QUALITY_1M = "quality_1m_log"
     CALLS = "calls_log"
     LOGS = "logs_log"
 
@@ -67,6 +69,14 @@ RAW: Mapping[Topic, Log] = {
     Topic.CONTENT: Log.CONTENT,
 }
 
+
+def _rollup(*dimensions: str) -> pa.Schema:
+    """A minute of a tenant by these dimensions, as one epoch of one partition adds to it."""
+    key = _fields(("minute", pa.timestamp("s", "UTC")), ("tenant", _TEXT), *((name, _TEXT) for name in dimensions))
+    fold = _fields(("log", _TEXT), ("partition", _U16), ("epoch", _U64), ("version", _U64), ("buckets", _BUCKETS))
+    return pa.schema(key + fold)
+
+
 # What a writer sends; columns that the store computes (payload_hash) are not here.
 SCHEMAS: Mapping[Log, pa.Schema] = {
     **dict.fromkeys(RAW.values(), _RAW),
@@ -89,9 +99,7 @@ SCHEMAS: Mapping[Log, pa.Schema] = {
     Log.TOOL_CALLS: pa.schema(
         _COMMON + _fields(("turn", _U16), ("node", _TEXT), ("tool", _TEXT), ("next_node", _TEXT))
     ),
-    Log.LATENCY_1M: pa.schema(
-        _fields(("minute", pa.timestamp("s", "UTC")), ("tenant", _TEXT), ("campaign", _TEXT), ("component", _TEXT))
-        + _fields(("provider", _TEXT), ("model", _TEXT), ("log", _TEXT), ("partition", _U16), ("epoch", _U64))
-        + _fields(("version", _U64), ("buckets", _BUCKETS))
-    ),
+    Log.LATENCY_1M: _rollup("campaign", "component", "provider", "model"),
+    Log.LATENCY_BY_VARIATION_1M: _rollup("campaign", "experiment", "variation", "component"),
+    Log.QUALITY_1M: _rollup("campaign", "what"),
 }

@@ -22,6 +22,8 @@ class View(StrEnum):
     SPEECH = "speech"
     SOURCES = "sources"
     LATENCY_1M = "latency_1m"
+    LATENCY_BY_VARIATION_1M = "latency_by_variation_1m"
+    QUALITY_1M = "quality_1m"
 
 
 class Column(NamedTuple):
@@ -69,6 +71,19 @@ _TURN = Column("turn", "UInt16", "the caller's turn, from 1; 0 is the agent's op
 _COMPONENT = Column("component", _NAME, "turn (end to end), end_of_turn, asr, decision, tool, response, tts or opening")
 _PROVIDER = Column("provider", _NAME, "who did the work; empty: nobody outside")
 _MODEL = Column("model", _NAME, "the model that did it; empty: none")
+
+_FOLDED = "of several folds of one epoch of the log the last; epochs and partitions are added up"
+_MINUTE = Column("minute", "DateTime('UTC')", "the minute in which it happened")
+_SKETCH = (
+    Column("n", _COUNT, "spans counted"),
+    Column(
+        "buckets",
+        f"Map(Int16, {_COUNT})",
+        "logarithmic bucket of latency_us → spans: add up by sumMap, read by quantile_us",
+    ),
+    Column("p50_us", "Nullable(Float64)", "the median of this row alone; do not average it"),
+    Column("p90_us", "Nullable(Float64)", "the 90th percentile of this row alone; do not average it"),
+)
 
 VIEWS: Mapping[View, Description] = {
     View.EVENTS: Description(
@@ -186,18 +201,34 @@ VIEWS: Mapping[View, Description] = {
     ),
     View.LATENCY_1M: Description(
         "one minute of one component of a campaign, from spans that succeeded",
-        "of several folds of one epoch of the log the last; epochs and partitions are added up",
+        _FOLDED,
+        (_MINUTE, _TENANT, _CAMPAIGN, _COMPONENT, _PROVIDER, _MODEL, *_SKETCH),
+    ),
+    View.LATENCY_BY_VARIATION_1M: Description(
+        "one minute of one component in one arm of an experiment, from spans that succeeded",
+        _FOLDED,
         (
-            Column("minute", "DateTime('UTC')", "the minute in which the spans ended"),
-            *(_TENANT, _CAMPAIGN, _COMPONENT, _PROVIDER, _MODEL),
-            Column("n", _COUNT, "spans counted"),
-            Column(
-                "buckets",
-                f"Map(Int16, {_COUNT})",
-                "logarithmic bucket of latency_us → spans: add up by sumMap, read by quantile_us",
-            ),
-            Column("p50_us", "Nullable(Float64)", "the median of this row alone; do not average it"),
-            Column("p90_us", "Nullable(Float64)", "the 90th percentile of this row alone; do not average it"),
+            *(_MINUTE, _TENANT, _CAMPAIGN),
+            Column("experiment", _NAME, "the experiment that the call was in; a call in two counts in both"),
+            Column("variation", _NAME, "the arm that the call was given"),
+            *(_COMPONENT, *_SKETCH),
+        ),
+    ),
+    View.QUALITY_1M: Description(
+        "one minute of a campaign, counted by the event's own time",
+        _FOLDED,
+        (
+            *(_MINUTE, _TENANT, _CAMPAIGN),
+            Column("calls_started", _COUNT, "calls that began"),
+            Column("calls_ended", _COUNT, "calls that ended"),
+            Column("calls_lost", _COUNT, "calls that a producer named and of which nothing had arrived"),
+            Column("turns", _COUNT, "turns that ended"),
+            Column("disappeared", _COUNT, "those in which the caller spoke again before any agent answered"),
+            Column("interrupted", _COUNT, "those in which the caller spoke over the agent"),
+            Column("underruns_playout", _COUNT, "gaps in the agent's speech, found as they happened"),
+            Column("underruns_audio", _COUNT, "gaps found in the recording; one gap may be in both counts"),
+            Column("dead_air", _COUNT, "stretches of a second or more without a sound inside the agent's turn"),
+            Column("loops", _COUNT, "returns to a node without anything new"),
         ),
     ),
 }

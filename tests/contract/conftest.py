@@ -138,6 +138,9 @@ _USUAL: dict[str, Any] = {
     "epoch": 0,
     "version": 1,
     "buckets": {10: 1},
+    "experiment": "greeting",
+    "variation": "short",
+    "what": "turns",
 }
 
 Arrow = Callable[..., pa.Table]

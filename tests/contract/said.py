@@ -33,9 +33,10 @@ def calls(count, seed=0):
                     ev.SpanEnded, at, span=turn + 1, turn=turn, component=component, model="m", duration_us=latency_us
                 )
             runtime.record(ev.TurnEnded, at, turn=turn, outcome=r.choice(list(ev.Outcome)), latency_us=latency_us)
-            audio.record(
-                ev.GlitchDetected, at, turn=turn, detector=ev.Detector.AUDIO, kind=ev.GlitchKind.UNDERRUN, gap_ms=41.5
-            )
+            detector, kind = r.choice(list(ev.Detector)), r.choice(list(ev.GlitchKind))
+            audio.record(ev.GlitchDetected, at, turn=turn, detector=detector, kind=kind, gap_ms=41.5)
+            if r.random() < 0.1:
+                runtime.record(ev.LoopDetected, at, turn=turn, node="greet", repeats=3)
         runtime.record(ev.CallEnded, at, reason=ev.EndReason.AGENT_ENDED)
         runtime.close(at)
         audio.close(at)
@@ -87,7 +88,7 @@ def _faults(client, kept):
         said.append(
             f"{len(derived)} calls are derived of {len(of_call)}, {len(derived.items() & of_call.items())} right"
         )
-    return said + _rollup_faults(client, events)
+    return said + _rollup_faults(client, events) + _variation_faults(client, events) + _quality_faults(client, events)
 
 
 def _rollup_faults(client, events):
@@ -108,3 +109,51 @@ def _rollup_faults(client, events):
             if abs(row[column] - expected) > ALPHA * expected * 1.0001:
                 said.append(f"{key}: {column} is {row[column]}, numpy says {expected}")
     return said
+
+
+def _variation_faults(client, events):
+    latencies = defaultdict(list)
+    for e in events:
+        if isinstance(e, ev.SpanEnded):
+            for arm in e.variants.items():
+                latencies[e.at // 60_000_000 * 60, e.campaign, *arm, e.component].append(e.latency_us)
+    names = ("at", "campaign", "experiment", "variation", "component")
+    rows = query.rows(client, "SELECT toUnixTimestamp(minute) AS at, * FROM latency_by_variation_1m")
+    found = {tuple(r[name] for name in names): (r["n"], r["p90_us"]) for r in rows}
+    if found.keys() != latencies.keys():
+        return [f"latency_by_variation_1m has {len(found)} rows, not {len(latencies)}"]
+    said = []
+    for key, true in latencies.items():
+        n, p90_us = found[key]
+        expected = np.quantile(true, 0.9, method="lower")
+        if n != len(true) or abs(p90_us - expected) > ALPHA * expected * 1.0001:
+            said.append(f"{key}: {n} spans, P90 {p90_us}; they are {len(true)} with {expected}")
+    return said
+
+
+def _quality_faults(client, events):
+    """Counted without looking at how ingest counts: by type and field, as JSON says them."""
+    true = Counter()
+    for e in events:
+        minute = e.at // 60_000_000 * 60, e.campaign
+        match type(e).__name__:
+            case "CallStarted":
+                true[(*minute, "calls_started")] += 1
+            case "CallEnded":
+                true[(*minute, "calls_ended")] += 1
+            case "TurnEnded":
+                true[(*minute, "turns")] += 1
+                if str(e.outcome) in ("disappeared", "interrupted"):
+                    true[(*minute, str(e.outcome))] += 1
+            case "GlitchDetected":
+                what = "dead_air" if str(e.kind) == "dead_air" else f"underruns_{e.detector}"
+                true[(*minute, what)] += 1
+            case "LoopDetected":
+                true[(*minute, "loops")] += 1
+    found = Counter()
+    for row in query.rows(client, "SELECT toUnixTimestamp(minute) AS at, * FROM quality_1m"):
+        row.pop("minute")
+        row.pop("tenant")
+        minute = row.pop("at"), row.pop("campaign")
+        found.update({(*minute, what): n for what, n in row.items() if n})
+    return [f"{key}: quality_1m says {found[key]}, not {true[key]}" for key in true | found if found[key] != true[key]]
