@@ -6,7 +6,7 @@ when the door was told to take words; the file is for its owner alone.
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -39,12 +39,18 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(_Line)
 
 
+def _lines(lines: Iterable[_Line]) -> bytes:
+    return b"".join(_ENCODER.encode(line) + b"\n" for line in lines)
+
+
 class Journal:
     """Append, then `sync`: what is synced outlives the process and the machine's power."""
 
-    def __init__(self, folder: Path, bytes_max: int = JOURNAL_BYTES_MAX) -> None:
+    def __init__(
+        self, folder: Path, bytes_max: int = JOURNAL_BYTES_MAX, to_disk: Callable[[int], None] = os.fsync
+    ) -> None:
         self._path = folder / NAME
-        self._bytes_max = bytes_max
+        self._bytes_max, self._to_disk = bytes_max, to_disk
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = self._open(folder / "door.lock", "ab")
@@ -69,7 +75,10 @@ class Journal:
     def restore(self, traces: Traces, envelope: Envelope, now_s: float) -> int:
         """Bring `traces` to where they were; the spans read. A line that was cut by a crash was never answered for."""
         count = 0
-        for raw in self._path.read_bytes().split(b"\n"):
+        data = self._path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            self._file.write(b"\n")  # or the next line would be lost with the one that was cut
+        for raw in data.split(b"\n"):
             try:
                 line = _DECODER.decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -87,17 +96,17 @@ class Journal:
         return count
 
     def took(self, spans: Iterable[ForeignSpan]) -> None:
-        self._file.write(b"".join(_ENCODER.encode(_Line(span=s)) + b"\n" for s in spans))
+        self._file.write(_lines(_Line(span=s) for s in spans))
 
-    def told(self, trace: str) -> None:
-        self._file.write(_ENCODER.encode(_Line(told=trace)) + b"\n")
+    def told(self, traces: Iterable[str]) -> None:
+        self._file.write(_lines(_Line(told=t) for t in traces))
 
     def closed(self, traces: Iterable[str]) -> None:
-        self._file.write(b"".join(_ENCODER.encode(_Line(closed=t)) + b"\n" for t in traces))
+        self._file.write(_lines(_Line(closed=t) for t in traces))
 
     def sync(self) -> None:
         self._file.flush()
-        os.fsync(self._file.fileno())
+        self._to_disk(self._file.fileno())
 
     def rewrite_if_large(self, traces: Traces) -> bool:
         """Begin anew with what is still held, beside the old one, so that a crash leaves one of them whole."""
@@ -105,16 +114,16 @@ class Journal:
             return False
         beside = self._path.with_suffix(".new")
         with self._open(beside, "wb") as file:
-            self._file.close()
-            self._file = file
-            self.closed(traces.closed())
+            file.write(_lines(_Line(closed=t) for t in traces.closed()))
             for trace, held in traces.held():
-                self.took(held.spans.values())
+                file.write(_lines(_Line(span=s) for s in held.spans.values()))
                 if not held.fresh:
-                    self.told(trace)
-            self.sync()
+                    file.write(_lines([_Line(told=trace)]))
+            file.flush()
+            self._to_disk(file.fileno())
         beside.replace(self._path)
-        self._file = self._open(self._path, "ab")
+        old, self._file = self._file, self._open(self._path, "ab")
+        old.close()
         return True
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from runtime.emit.courier import Courier, Delivered, Lost, Refused
 from runtime.emit.folder import SpoolFolder
 from runtime.emit.frames import Record, kind_of
-from runtime.emit.outbox import Outbox
+from runtime.emit.outbox import WINDOW_RECORDS, Outbox
 from runtime.emit.pulse import BEAT_EVERY_S, Head, Pulse
 from runtime.events import Loss, Topic, encode
 
@@ -76,10 +76,12 @@ class Keeper:
         pulse: Pulse | None,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        *,
+        window_records: int = WINDOW_RECORDS,
     ) -> None:
         self._courier, self._folder, self._pulse, self._clock, self._wall = courier, spool, pulse, clock, wall
         self._spools = (spool.facts, spool.words) if spool else ()
-        self._boxes = tuple(map(Outbox, self._spools)) or (Outbox(None), Outbox(None))
+        self._boxes = tuple(Outbox(one, window_records) for one in self._spools or (None, None))
         self._beat_s = self._expire_s = self._sync_s = clock()
         self._last = False
         self.found = sum(one.found.total() for one in self._spools)
@@ -155,15 +157,15 @@ class Keeper:
             case Missed(value):
                 self._hear(value)
             case LastBeat():
-                self._beat(now_s)
+                self._beat(now_s, last=True)
                 self._last = True
             case End():
                 pass
 
-    def _keep(self, topic: Topic, key: str, value: bytes, now_s: float) -> None:
+    def _keep(self, topic: Topic, key: str, value: bytes, now_s: float, *, own: bool = False) -> None:
         lane = WORDS if topic in (Topic.CONTENT, Topic.DEAD_CONTENT) else FACTS
         self._boxes[lane].take(Record(topic, key, value), kind_of(value), now_s)
-        if self._pulse is not None and topic is Topic.CALLS:
+        if self._pulse is not None and topic is Topic.CALLS and not own:
             self._hear(value)
 
     def _hear(self, value: bytes) -> None:
@@ -173,14 +175,16 @@ class Keeper:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return  # no event of ours, so of no call
 
-    def _beat(self, now_s: float) -> None:
+    def _beat(self, now_s: float, *, last: bool = False) -> None:
         self._beat_s = now_s
         if self._pulse is None:
             return
+        now_us = int(self._wall() * 1e6)
         spooled = sum(one.records for one in self._spools)
-        for beat in self._pulse.beats(int(self._wall() * 1e6), spooled, self.failed + self.turned_away):
+        said = self._pulse.beats(now_us, spooled, self.failed + self.turned_away)
+        for beat in [*said, *(self._pulse.close(now_us) if last else [])]:
             self.said += 1
-            self._keep(Topic.CALLS, beat.stream, encode(beat), now_s)
+            self._keep(Topic.CALLS, beat.stream, encode(beat), now_s, own=True)
 
     def _care(self, now_s: float) -> None:
         if now_s - self._sync_s >= SYNC_EVERY_S:

@@ -1,6 +1,7 @@
 """Makes foreign traces for tests of the door, and reads the recorded ones. Asserts nothing."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ def value(of: Any) -> dict[str, Any]:
         case int():
             return {"intValue": str(of)}
         case float():
-            return {"doubleValue": of}
+            return {"doubleValue": of if math.isfinite(of) else str(of)}
         case list():
             return {"arrayValue": {"values": [value(v) for v in of]}}
         case _:
@@ -78,6 +79,17 @@ def read(spans: Iterable[tuple[str, dict[str, Any]]], content: bool = False, **r
     taken = read_json(json.dumps(request(spans, **resource)).encode(), NOW_US, content)
     assert not taken.refused
     return taken.spans
+
+
+def requests_at(name: str, now_us: int) -> list[dict[str, Any]]:
+    """The recorded requests, moved in time so that the last span ends now."""
+    requests = [json.loads(line) for line in (GOLDEN / name).read_text(encoding="utf-8").splitlines()[1:]]
+    spans = [s for r in requests for one in r["resourceSpans"] for c in one["scopeSpans"] for s in c["spans"]]
+    by_ns = now_us * 1000 - max(int(s["endTimeUnixNano"]) for s in spans)
+    for s in spans:
+        for time in ("startTimeUnixNano", "endTimeUnixNano"):
+            s[time] = str(int(s[time]) + by_ns)
+    return requests
 
 
 def recorded(name: str, content: bool = False) -> tuple[dict[str, Any], list[ForeignSpan]]:
