@@ -1,8 +1,9 @@
 # `make demo` and `make test` need nothing done before them: whichever runs first makes .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint lock clean env env-test
+.PHONY: help demo test soak check lint lock clean env env-test
 
 PYTHON ?=
+JOBS ?= 2
 export PYTHON
 
 help:  ## this list
@@ -11,8 +12,12 @@ help:  ## this list
 demo: env  ## make simulated calls and show what was measured
 	@.venv/bin/turnlog demo
 
-test: env-test  ## all tests
-	@.venv/bin/python -m pytest
+# A file's tests share servers, so a file stays with one worker.
+test: env-test  ## all tests, JOBS=2 at a time
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+soak: env-test  ## every fault ten times with other seeds, an hour; goes on where it was stopped
+	@.venv/bin/python -m tests.fault.soak
 
 check: lint test  ## what CI runs: lint, types, imports, schema, tests, wheel
 	@deploy/check_wheel.sh

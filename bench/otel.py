@@ -28,7 +28,7 @@ from runtime.tracing import Tracing
 
 CALLS = 40
 REPEATS = 7
-_SINK = """
+SINK = """
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Sink(BaseHTTPRequestHandler):
@@ -56,7 +56,7 @@ class Cost(msgspec.Struct, frozen=True):
 def measure(calls: int = CALLS, repeats: int = REPEATS) -> list[Cost]:
     """The three cases, in the order of their names above."""
     spent: dict[str, list[float]] = {"none": [], "memory": [], "otlp": []}
-    with _process("-m", "runtime.models.simulated", "--port") as models, _process("-c", _SINK) as sink:
+    with _process("-m", "runtime.models.simulated", "--port") as models, _process("-c", SINK) as sink:
         for repeat in range(repeats + 1):
             for case, found in spent.items():
                 cpu_ms = _cpu_ms(_processors(case, sink), models, calls)

@@ -43,12 +43,12 @@ def main() -> None:
     try:
         from grafana.errors import GrafanaError, UnknownObjective
         from ingest.errors import IngestError
-        from runtime.emit import LogUnreachable
+        from runtime.emit import LogUnreachable, SpoolUnusable
         from runtime.errors import TurnlogRuntimeError
 
         try:
             app()
-        except (DeployError, GrafanaError, IngestError, LogUnreachable, TurnlogRuntimeError) as error:
+        except (DeployError, GrafanaError, IngestError, LogUnreachable, SpoolUnusable, TurnlogRuntimeError) as error:
             _fail(str(error), 2 if isinstance(error, Misuse | UnknownObjective) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -70,7 +70,9 @@ _DAY = Column(
     "day", "Date", "the UTC day in the call's id, the same for all its events: filter by it and only that day is read"
 )
 _CALL = Column("call_id", "String", "the call: a UUIDv7, so ids sort by the time of their start")
-_SOURCE = Column("source", _NAME, "who wrote the event: runtime, or another writer in the same call")
+_SOURCE = Column(
+    "source", _NAME, "who wrote the event: runtime, or another writer in the same call; door says what others sent"
+)
 _SEQ = Column(
     "seq", "UInt32", "the event's number within its call and source, from 0: the order in which things were said"
 )
@@ -118,10 +120,12 @@ VIEWS: Mapping[View, Description] = {
         "of several derivations of one call (tenant, day, call_id) the one from most events",
         (
             *(_TENANT, _DAY, _CALL, _CAMPAIGN, *_AGENT, _ENV, _LEAD),
-            Column("direction", _NAME, "outbound or inbound; empty until CallStarted has arrived"),
+            Column("direction", _NAME, "outbound, inbound or unknown; empty until CallStarted has arrived"),
             Column("started_at", f"Nullable({_MOMENT})", "NULL until CallStarted has arrived"),
             Column("ended_at", f"Nullable({_MOMENT})", "NULL until CallEnded has arrived"),
-            Column("end_reason", _NAME, "agent_ended, caller_hung_up or failed; empty until CallEnded has arrived"),
+            Column(
+                "end_reason", _NAME, "agent_ended, caller_hung_up, failed or unknown; empty until CallEnded has arrived"
+            ),
             Column("disposition", _NAME, "the last that was set; empty: none yet"),
             Column("turns", _COUNT, "turns that ended"),
             Column("disappeared", _COUNT, "those in which the caller spoke again before any agent answered"),
@@ -209,7 +213,11 @@ VIEWS: Mapping[View, Description] = {
             *(_TENANT, _DAY, _CALL, _SOURCE),
             Column("stored", _COUNT, "events of it that are stored"),
             Column("said", f"Nullable({_COUNT})", "events that it said, by its SourceClosed; NULL: it has not closed"),
-            Column("complete", "UInt8", "1 when it has closed and all is stored, else 0"),
+            Column(
+                "complete",
+                "UInt8",
+                "1 when it has closed and all is stored, else 0; of door never, since nobody counts what others send",
+            ),
             Column(
                 "state",
                 _NAME,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -38,3 +39,10 @@ def _judged(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"skipped on CI, and this reason is not in SKIPS_ALLOWED_ON_CI: {reason}"
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=1, help="of what is left to chance in tests/fault")
+    parser.addoption(
+        "--outcomes", type=Path, help="write the outcomes of tests/fault there, and run what has not passed"
+    )

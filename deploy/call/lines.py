@@ -42,6 +42,6 @@ def _wrong(line: CallLine) -> str:
     wrong += [harmless(name) for name in line.breached]
     if line.glitches:
         wrong.append(f"{line.gap_ms:,.0f} ms of gaps")
-    if not line.complete:
+    if not line.complete and not line.unknown:
         wrong.append(f"{line.stored} of {line.said} events" if line.said is not None else f"open, {line.stored} events")
     return ", ".join(wrong)

@@ -71,6 +71,10 @@ def _completeness(record: CallRecord) -> Iterable[Text]:
         if s.complete:
             yield Text(f"✓ complete: {s.stored:,} of {s.said:,} events of {name}", style="green")
             continue
+        if s.unknown:
+            words = f"? unknown whether complete: {counted(s.stored, 'event')} of {name}, which says what others sent"
+            yield Text(words, style="dim")
+            continue
         told = f"{counted(s.stored, 'event')}, not closed," if s.said is None else f"{s.stored:,} of {s.said:,} events"
         holes = f"; missing: {ranges(s.missing)}" if s.missing else ""
         yield Text(f"! not complete: {told} of {name}{holes}", style="yellow")

@@ -33,7 +33,7 @@ def door(
     """Take OpenTelemetry traces (OTLP over HTTP) of agents that others run, and say them into the log until stopped."""
     from deploy.embedded.state import servers
     from ingest.door.call import Envelope
-    from ingest.door.run import DoorSettings, run_door
+    from ingest.door.run import DoorError, DoorSettings, check, run_door
     from ingest.door.traces import Patience
 
     ours = settings(KAFKA_BOOTSTRAP_SERVERS=kafka)
@@ -54,4 +54,8 @@ def door(
         folder=ours.state / "door",
         metrics_port=metrics_port,
     )
+    try:
+        check(wanted)
+    except DoorError as error:
+        raise Misuse(str(error)) from None
     run_door(wanted, lambda url: talk.print(f"door at {url}/v1/traces, into {brokers.servers}", markup=False))

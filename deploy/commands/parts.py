@@ -22,6 +22,9 @@ def worker(
     clickhouse: Annotated[str | None, typer.Option(help="Store; else CLICKHOUSE_URL, else the stack.")] = None,
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Loopback port for /metrics.")] = None,
     adapter: Annotated[Adapter, typer.Option(help="What reads the log.")] = Adapter.FAUST,
+    accept_invalid: Annotated[
+        bool, typer.Option("--accept-invalid", help="Bury invalid records however many there are, in this run.")
+    ] = False,
 ) -> None:
     """Fold the log into the store until stopped."""
     from ingest.stream.worker import WorkerSettings, run_worker
@@ -30,7 +33,13 @@ def worker(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for ours in ("ingest", "runtime"):
         logging.getLogger(ours).setLevel(logging.INFO)
-    wanted = WorkerSettings(brokers, url, metrics_port=metrics_port, adapter=adapter.value)
+    wanted = WorkerSettings(
+        brokers,
+        url,
+        metrics_port=metrics_port,
+        adapter=adapter.value,
+        accept_invalid=accept_invalid,
+    )
     run_worker(wanted, lambda: talk.print(f"worker reads {brokers.servers} into the store ({adapter})", markup=False))
 
 

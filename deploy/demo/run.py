@@ -128,7 +128,7 @@ def run_demo(
         progress.update(task, description="starting the provider")
         provider, own_provider = stack.enter_context(_provider(settings, order))
         brokers = settings.kafka or Brokers(under.addresses.kafka)
-        log = kafka_log(brokers)
+        log = kafka_log(brokers, settings.state / "spool", beats=True)
         stack.callback(log.close, _CLOSE_S)
         client = connect(under.addresses.clickhouse)
         stack.callback(client.close)
@@ -151,7 +151,8 @@ def run_demo(
         progress.update(task, description="waiting for the broker")
         lost = delivered(log, watch.check)
         if lost:
-            say(f"the broker did not take {lost:,} records")
+            waiting = log.counts().spooled.total()
+            say(f"the broker did not take {lost:,} records; {waiting:,} of them wait on disk for the next demo")
         sent = {SOURCE: sum(s.said.get(SOURCE, 0) for s in summaries)}
         progress.update(task, description="events stored", total=sent[SOURCE], completed=0)
         arrived(

@@ -9,6 +9,7 @@ from deploy.settings import without_password
 from ingest.errors import StoreRefused, StoreUnusable
 from ingest.query import Client, connect, rows
 from ingest.store.migrate import pending, shipped
+from runtime.events import UNCOUNTED
 
 INCOMPLETE_READ_MAX = 500  # the newest; their keys travel in a request line
 TIMEOUT_S = 10
@@ -18,13 +19,14 @@ _UNKNOWN_TABLE = 60
 
 # The day is the id's, and prunes; the id tells the moment as well.
 _SINCE = "day >= toDate({since:DateTime}) AND UUIDv7ToDateTime(toUUID(call_id), 'UTC') >= {since:DateTime}"
+_MISSED = f"NOT complete AND source NOT IN ({', '.join(map(repr, sorted(UNCOUNTED)))})"
 _COUNTS = (
-    "SELECT uniqExact(tenant, call_id) AS calls, count() AS sources, countIf(NOT complete) AS incomplete FROM sources"  # noqa: S608
+    f"SELECT uniqExact(tenant, call_id) AS calls, count() AS sources, countIf({_MISSED}) AS incomplete FROM sources"  # noqa: S608
     f" WHERE {_SINCE}"
 )
 _INCOMPLETE = (
     "SELECT tenant, day, call_id, source, stored, said FROM sources"  # noqa: S608
-    f" WHERE {_SINCE} AND NOT complete ORDER BY call_id DESC, source LIMIT {INCOMPLETE_READ_MAX}"
+    f" WHERE {_SINCE} AND {_MISSED} ORDER BY call_id DESC, source LIMIT {INCOMPLETE_READ_MAX}"
 )
 _LAST = (
     "SELECT tenant, call_id, source, max(at) AS last_at FROM events WHERE (tenant, day, call_id)"

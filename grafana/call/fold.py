@@ -14,6 +14,7 @@ from msgspec import Struct
 from grafana.call.record import CallRecord, Glitch, Node, Said, Source, Span, Speech, Tool, Turn
 from grafana.call.segments import segments
 from runtime.events import (
+    UNCOUNTED,
     CallEnded,
     CallStarted,
     DispositionSet,
@@ -134,7 +135,7 @@ def _sources(told: Sequence[Event | Unknown]) -> tuple[Source, ...]:
         closing = [e.last_seq + 1 for e in events if isinstance(e, SourceClosed)]
         said = max(closing) if closing else None
         seqs = [e.seq for e in events]
-        holes = _holes(seqs, max(seqs[-1] + 1, said or 0))
+        holes = () if name in UNCOUNTED else _holes(seqs, max(seqs[-1] + 1, said or 0))
         found.append(Source(name, len(seqs), said, holes))
     return tuple(found)
 

@@ -16,6 +16,7 @@ from alerts.slos import GlitchObjective, Objective, SpanObjective, TurnObjective
 from grafana.call.wanted import Filters, Sort
 from grafana.errors import UnknownObjective
 from ingest.query import Client, rows
+from runtime.events import UNCOUNTED
 
 LINES_MAX = 1_000
 KEYS_PER_QUERY_MAX = 500  # they travel in the request line, of which ClickHouse reads 1 MiB
@@ -57,6 +58,7 @@ class CallLine(Struct, frozen=True, kw_only=True):
     stored: int
     said: int | None
     complete: bool
+    unknown: bool = False  # nothing is known to be missing, and nobody can know that nothing is
 
 
 def list_calls(
@@ -78,7 +80,13 @@ def _line(row: Mapping[str, Any], whole: Mapping[str, Any] | None) -> CallLine:
     own |= {"breached": tuple(row["breached"]), "gap_ms": round(row["gap_ms"], 3)}
     if whole is None:
         return CallLine(**own, stored=0, said=None, complete=False)
-    return CallLine(**own, stored=whole["stored"], said=whole["said"], complete=bool(whole["complete"]))
+    return CallLine(
+        **own,
+        stored=whole["stored"],
+        said=whole["said"],
+        complete=bool(whole["complete"]),
+        unknown=bool(whole["unknown"]),
+    )
 
 
 def _statement(filters: Filters, objectives: Sequence[Objective], sort: Sort) -> tuple[str, dict[str, Any]]:
@@ -160,7 +168,8 @@ def _where(filters: Filters, objectives: Sequence[Objective]) -> tuple[str, dict
         asked["latency"] = filters.latency_us_min
         inner.append("turns WHERE latency_us >= {latency:Int64}")
     if filters.incomplete:
-        inner.append("sources WHERE NOT complete")
+        asked["uncounted"] = sorted(UNCOUNTED)
+        inner.append("sources WHERE NOT complete AND NOT has({uncounted:Array(String)}, source)")
     if filters.component or filters.provider or filters.model:
         inner.append(f"spans WHERE {_by_span(filters, objectives, asked)}")
     held += [f"{_KEY} IN (SELECT tenant, day, call_id FROM {asks} AND {day})" for asks in inner]  # noqa: S608
@@ -188,9 +197,11 @@ def _completeness(client: Client, keys: Sequence[tuple[str, date, str]]) -> dict
         its = rows(
             client,
             "SELECT tenant, call_id, sum(stored) AS stored, if(countIf(said IS NULL) > 0, NULL, sum(said)) AS said,"
-            " min(complete) AS complete FROM sources WHERE (tenant, day, call_id)"
+            " min(complete) AS complete,"
+            " NOT complete AND min(sources.complete OR has({uncounted:Array(String)}, source)) AS unknown"
+            " FROM sources WHERE (tenant, day, call_id)"
             " IN {keys:Array(Tuple(String, Date, String))} GROUP BY tenant, call_id",
-            {"keys": list(keys[start : start + KEYS_PER_QUERY_MAX])},
+            {"keys": list(keys[start : start + KEYS_PER_QUERY_MAX]), "uncounted": sorted(UNCOUNTED)},
         )
         found |= {(r["tenant"], r["call_id"]): r for r in its}
     return found

@@ -5,6 +5,8 @@ Times are µs from `started_us`, the moment at which the call's account begins; 
 
 from msgspec import Struct
 
+from runtime.events import UNCOUNTED
+
 UNATTRIBUTED = "unattributed"
 GAP_MS_MAX = 3_600_000
 
@@ -20,6 +22,11 @@ class Source(Struct, frozen=True):
     @property
     def complete(self) -> bool:
         return self.stored == self.said
+
+    @property
+    def unknown(self) -> bool:
+        """Nobody can know whether all is there: it says what others sent."""
+        return self.name in UNCOUNTED
 
 
 class Speech(Struct, frozen=True):
@@ -167,6 +174,11 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     def complete(self) -> bool:
         """Whether every source has closed and nothing that it said is missing."""
         return not self.cut and all(source.complete for source in self.sources)
+
+    @property
+    def unknown(self) -> bool:
+        """Nothing is known to be missing, and nobody can know that nothing is."""
+        return not self.complete and not self.cut and all(s.complete or s.unknown for s in self.sources)
 
     @property
     def points(self) -> tuple[Said, ...]:

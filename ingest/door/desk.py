@@ -7,19 +7,29 @@ Dying in between repeats events, which bear the same identities; the worker coun
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from ingest.door.call import Envelope, tell
 from ingest.door.journal import Journal
 from ingest.door.meters import DoorMeters
 from ingest.door.span import ForeignSpan
-from ingest.door.traces import Fate, Traces
+from ingest.door.traces import Fate, Held, Traces
 from runtime.emit import DurableLog
 from runtime.events import Event, PersonalDataRefused, Topic, Unreadable, decode, encode
 
 FLUSH_S = 5.0
 EVENTS_PER_FLUSH = 5_000  # well below what a producer lets wait: a call is never told into a full queue
 _log = logging.getLogger(__name__)
+
+
+class _Owed(NamedTuple):
+    """A trace that was said: of so many spans, with the keys that were said before."""
+
+    trace: str
+    held: Held
+    spans: int
+    keys: set[str]
 
 
 class Desk:
@@ -33,6 +43,8 @@ class Desk:
         self._lock = threading.Lock()  # of the traces and the journal
         self._telling = threading.Lock()
         self._behind = False
+        self._owed: list[_Owed] = []  # handed to the log, and not known to be delivered
+        self._lost_before = self._lost()
         meters.watch(lambda: len(traces))
 
     @property
@@ -59,51 +71,69 @@ class Desk:
         return refused
 
     def tell(self, now_s: float, at_once: bool = False) -> bool:
-        """Say what is due, and forget what lingered. False when the log did not take all: then it is said again."""
+        """Say what is due, and forget what lingered. False when the log has not taken all yet: it is asked again."""
         with self._telling:
+            if not self._settled():
+                return False
             with self._lock:
-                due = [(trace, list(held.spans.values()), held) for trace, held in self._traces.due(now_s, at_once)]
-            for trace, spans, held in due:
-                # The keys of what was told are kept only when the log has it all.
-                keys = set(held.progress.keys)
-                events = tell(spans, held.progress, self._envelope)
-                if not self._say(events):
-                    held.progress.keys = keys
-                    return False
-                with self._lock:
-                    if len(held.spans) == len(spans):  # else something came meanwhile
-                        self._traces.told(trace)
-                        if self._journal is not None:
-                            self._journal.told(trace)
+                due = [(trace, held, list(held.spans.values())) for trace, held in self._traces.due(now_s, at_once)]
+            said = 0
+            for trace, held, spans in due:
+                self._owed.append(_Owed(trace, held, len(spans), set(held.progress.keys)))
+                said += self._say(tell(spans, held.progress, self._envelope))
                 if not held.progress.call:
                     self._meters.dropped("no_dialect", len(spans))
-            with self._lock:
-                closed = self._traces.forget(now_s)
-                if self._journal is not None and (closed or due):
-                    self._journal.closed(closed)
-                    if not self._journal.rewrite_if_large(self._traces):
-                        self._journal.sync()
+                if said >= EVENTS_PER_FLUSH:
+                    said = 0
+                    if not self._settled():
+                        return False
+            if not self._settled():
+                return False
+            self._forget(now_s)
         return True
 
-    def _say(self, events: list[Event]) -> bool:
-        for start in range(0, len(events), EVENTS_PER_FLUSH):
-            lost, said = self._lost(), 0
-            for event in events[start : start + EVENTS_PER_FLUSH]:
-                value = self._encoded(event)
-                if value is not None:
-                    self._log.append(Topic.CONTENT if event.CONTENT else Topic.CALLS, event.stream, value)
-                    said += 1
-            if self._log.flush(FLUSH_S) or self._lost() > lost:
-                if not self._behind:
-                    _log.warning("the brokers do not take what the door has to say: it waits, and says it again")
-                self._behind = True
-                return False
-            self._behind = False
-            self._meters.said(said)
-        return True
+    def _say(self, events: list[Event]) -> int:
+        values = [(event, value) for event in events if (value := self._encoded(event)) is not None]
+        for event, value in values:
+            self._log.append(Topic.CONTENT if event.CONTENT else Topic.CALLS, event.stream, value)
+        self._meters.said(len(values))
+        return len(values)
+
+    def _settled(self) -> bool:
+        """Whether the log has all that it was given. What it gave up is said again; what waits there is not."""
+        if not self._owed:
+            return True
+        waiting = self._log.flush(FLUSH_S)
+        lost, self._lost_before = self._lost() - self._lost_before, self._lost()
+        if lost:
+            for owed in self._owed:
+                owed.held.progress.keys = owed.keys
+            self._owed.clear()
+        elif not waiting:
+            with self._lock:
+                for owed in self._owed:
+                    if len(owed.held.spans) == owed.spans:  # else something came meanwhile
+                        self._traces.told(owed.trace)
+                        if self._journal is not None:
+                            self._journal.told(owed.trace)
+                if self._journal is not None:
+                    self._journal.sync()
+            self._owed.clear()
+        behind, self._behind = self._behind, bool(lost or waiting)
+        if self._behind and not behind:
+            _log.warning("the brokers do not take what the door has to say: it waits for them")
+        return not self._behind
+
+    def _forget(self, now_s: float) -> None:
+        with self._lock:
+            closed = self._traces.forget(now_s)
+            if self._journal is not None and closed:
+                self._journal.closed(closed)
+                if not self._journal.rewrite_if_large(self._traces):
+                    self._journal.sync()
 
     def _lost(self) -> int:
-        """Records that the log gave up, for whichever reason."""
+        """Records that the log gave up: it was full, or the brokers refused them, which not every log can tell."""
         return self._log.dropped + int(getattr(self._log, "failed", 0))
 
     def _encoded(self, event: Event) -> bytes | None:
@@ -114,6 +144,3 @@ class Desk:
             self._meters.dropped("event")
             return None
         return value
-
-
-Clock = Callable[[], float]

@@ -6,7 +6,7 @@ when the door was told to take words; the file is for its owner alone.
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -42,9 +42,11 @@ _DECODER = msgspec.json.Decoder(_Line)
 class Journal:
     """Append, then `sync`: what is synced outlives the process and the machine's power."""
 
-    def __init__(self, folder: Path, bytes_max: int = JOURNAL_BYTES_MAX) -> None:
+    def __init__(
+        self, folder: Path, bytes_max: int = JOURNAL_BYTES_MAX, to_disk: Callable[[int], None] = os.fsync
+    ) -> None:
         self._path = folder / NAME
-        self._bytes_max = bytes_max
+        self._bytes_max, self._to_disk = bytes_max, to_disk
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = self._open(folder / "door.lock", "ab")
@@ -69,7 +71,10 @@ class Journal:
     def restore(self, traces: Traces, envelope: Envelope, now_s: float) -> int:
         """Bring `traces` to where they were; the spans read. A line that was cut by a crash was never answered for."""
         count = 0
-        for raw in self._path.read_bytes().split(b"\n"):
+        data = self._path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            self._file.write(b"\n")  # or the next line would be lost with the one that was cut
+        for raw in data.split(b"\n"):
             try:
                 line = _DECODER.decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -97,7 +102,7 @@ class Journal:
 
     def sync(self) -> None:
         self._file.flush()
-        os.fsync(self._file.fileno())
+        self._to_disk(self._file.fileno())
 
     def rewrite_if_large(self, traces: Traces) -> bool:
         """Begin anew with what is still held, beside the old one, so that a crash leaves one of them whole."""

@@ -15,11 +15,13 @@ from ingest.errors import IngestError, StoreUnreachable
 from ingest.partition import Limits, OffsetsBroken, Partition
 from ingest.projection import Record, Row, project
 from ingest.store.performer import Place
+from ingest.stream.invalid import InvalidGate, InvalidLimits
 from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import BrokerUnreachable, TopicMissing
 from ingest.stream.meters import Meters
 from runtime.events import Reason, Topic
 
+POISON = InvalidLimits()
 RELEASE_TIMEOUT_S = 5.0  # less than a session: the group waits for whoever releases
 FAILED_MAX_S = 30.0  # a group rebalances much sooner when its broker was wiped
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.2, 5.0
@@ -79,17 +81,19 @@ class Intake:
         meters: Meters,
         limits: Limits | None = None,
         amend: Amend = as_it_is,
+        invalid: InvalidLimits | None = POISON,
     ) -> None:
         """`log_id` gives a topic's id and may block; `commit` is awaited with the next offset to read. `amend` sees
-        every batch before anything of it is stored.
+        every batch before anything of it is stored. Beyond `invalid` records the worker stops; None buries them all.
         """
-        self._amend = amend
+        self._amend, self._gate = amend, InvalidGate(invalid)
         self._store, self._log_id, self._letters, self._commit = store, log_id, letters, commit
         self._meters = meters
         self._limits = limits or Limits()
         self._taken: dict[Spot, _Taken] = {}
         self._failed: dict[Spot, float] = {}  # since when, monotonic
         self._era = 0
+        self._moves = self._waits = 0
         self._lock = asyncio.Lock()
 
     @property
@@ -101,6 +105,16 @@ class Intake:
     def held_bytes(self) -> int:
         """Bytes of the records that were taken in and are not committed."""
         return sum(taken.core.held_bytes for taken in self._taken.values())
+
+    @property
+    def moves(self) -> int:
+        """Rises with every batch that is taken in and every commit."""
+        return self._moves
+
+    @property
+    def waits(self) -> bool:
+        """Whether the store or the broker is waited for right now."""
+        return self._waits > 0
 
     @property
     def era(self) -> int:
@@ -120,13 +134,17 @@ class Intake:
                 return
             try:
                 await self._take_in(spot, records)
+                self._moves += 1
             except BaseException:
                 if era == self._era:
                     self._fail(spot)
                 raise
 
     async def _take_in(self, spot: Spot, records: Sequence[Record]) -> None:
+        if spot not in self._taken:
+            self._gate.begin(*spot)
         batch = self._amend(spot, project(records, Topic(spot.topic)))
+        self._gate.read(*spot, batch)
         taken = self._taken.get(spot) or await self._take_up(spot, records[0].offset)
         try:
             await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
@@ -224,6 +242,7 @@ class Intake:
         match effect:
             case Commit(offset):
                 await self._commit(spot, offset)
+                self._moves += 1
                 return None
             case Bury(letters):
                 await self._bury(taken.place, letters)
@@ -237,6 +256,7 @@ class Intake:
         place = taken.place
         began = time.monotonic()
         refused: dict[int, Dead] = await self._patiently(self._store.perform, place, write)
+        self._gate.stored(place.topic, len(write.items), refused.values())
         self._meters.flushed(time.monotonic() - began)
         now_us = time.time_ns() // 1000
         items = [i for i in write.items if i.offset not in refused]
@@ -268,11 +288,15 @@ class Intake:
     async def _patiently(self, call: Callable[..., Any], *args: Any) -> Any:
         """Call the store, or the broker for an id, until it answers. Nothing is lost: nothing is committed either."""
         wait_s = _RETRY_FIRST_S
-        while True:
-            try:
-                return await asyncio.to_thread(call, *args)
-            except (StoreUnreachable, BrokerUnreachable) as error:
-                self._meters.retried()
-                _log.warning("%s; trying again in %.1f s", error, wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, _RETRY_MAX_S)
+        self._waits += 1
+        try:
+            while True:
+                try:
+                    return await asyncio.to_thread(call, *args)
+                except (StoreUnreachable, BrokerUnreachable) as error:
+                    self._meters.retried()
+                    _log.warning("%s; trying again in %.1f s", error, wait_s)
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(2 * wait_s, _RETRY_MAX_S)
+        finally:
+            self._waits -= 1

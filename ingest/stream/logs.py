@@ -21,10 +21,9 @@ from kafka.errors import (
 )
 
 from ingest.errors import IngestError
+from ingest.stream.topics import configs_of
 from runtime.emit import Brokers, why_unreachable
 
-# The broker's time of arrival, so that every reader judges a late record alike. One that ignores it costs only that.
-_CONFIGS = {"message.timestamp.type": "LogAppendTime"}
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 _TIMEOUT_MS = 10_000
 _COORDINATOR_TRIES, _COORDINATOR_WAIT_S = 20, 0.5  # beyond that, the consumer may wait for it
@@ -124,7 +123,7 @@ def create_topics(brokers: Brokers, partitions: Mapping[str, int]) -> list[str]:
         try:
             there = set(admin.list_topics())
             for topic in [name for name in partitions if name not in there]:
-                wanted = {"num_partitions": partitions[topic], "replication_factor": -1, "configs": _CONFIGS}
+                wanted = {"num_partitions": partitions[topic], "replication_factor": -1, "configs": configs_of(topic)}
                 with suppress(TopicAlreadyExistsError):  # somebody was quicker
                     admin.create_topics({topic: wanted})
                     created.append(topic)

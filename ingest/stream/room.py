@@ -68,7 +68,8 @@ class WaitingRoom:
             else:
                 self._arrived.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), TICK_S)
+                    async with asyncio.timeout(TICK_S):  # `wait_for` may swallow a cancellation
+                        await self._arrived.wait()
             if not self._waiting or time.monotonic() - ticked_s > TICK_S:
                 ticked_s = time.monotonic()
                 await self._intake.tick()

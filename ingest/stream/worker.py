@@ -14,14 +14,17 @@ from prometheus_client import start_http_server
 
 from ingest.errors import IngestError
 from ingest.partition import Limits
-from ingest.query import connect
+from ingest.query import Client, connect
+from ingest.store.faults import translated
 from ingest.store.migrate import migrate
 from ingest.store.performer import Tables
-from ingest.stream.intake import Intake
+from ingest.stream.intake import POISON, Intake
+from ingest.stream.invalid import InvalidLimits
 from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import LogIds, check_rights
 from ingest.stream.meters import Meters
 from ingest.stream.reading import HELD_BYTES_MAX, SESSION_TIMEOUT_MS, TOPICS, Reading
+from ingest.stream.watchdog import STUCK_AFTER_S, AroundAWorker, ConsumerStuck, Watchdog
 from runtime.emit import Brokers, kafka_log
 from runtime.events import Topic
 
@@ -50,6 +53,9 @@ class WorkerSettings:
     limits: Limits | None = None
     session_timeout_ms: int = SESSION_TIMEOUT_MS
     held_bytes_max: int = HELD_BYTES_MAX
+    stuck_after_s: float = STUCK_AFTER_S
+    invalid: InvalidLimits = POISON
+    accept_invalid: bool = False  # bury them however many there are
 
     @property
     def reading(self) -> Reading:
@@ -99,10 +105,52 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
             letters=DeadLetters(letters_log),
             meters=meters,
             limits=settings.limits,
+            invalid=None if settings.accept_invalid else settings.invalid,
         )
+        if settings.accept_invalid:
+            _log.warning("burying whatever is invalid, without a limit, as long as this worker runs")
         adapter = _adapter(settings, meters)
         ready()
-        await adapter.run(intake_of, stop)
+        await _watched(adapter, intake_of, partial(_watchdog, settings, adapter, client), stop)
+
+
+async def _watched(
+    adapter: Any, intake_of: Callable[..., Intake], watchdog: Callable[[Intake], Watchdog], stop: asyncio.Event
+) -> None:
+    """Runs the adapter until it ends, or until the watchdog says that it is stuck."""
+    barking: list[Exception] = []
+    watching: list[asyncio.Task[None]] = []
+
+    async def watch(intake: Intake) -> None:
+        try:
+            await watchdog(intake).run()
+        except ConsumerStuck as stuck:
+            _log.error("%s", stuck)  # at once: who is stuck may not be able to stop either
+            barking.append(stuck)
+            if not stop.is_set():
+                _stop(stop)
+
+    def begin(**options: Any) -> Intake:
+        intake = intake_of(**options)
+        watching.append(asyncio.create_task(watch(intake)))
+        return intake
+
+    try:
+        await adapter.run(begin, stop)
+    finally:
+        for task in watching:
+            task.cancel()
+    if barking:
+        raise barking[0]
+
+
+def _watchdog(settings: WorkerSettings, adapter: Any, client: Client, intake: Intake) -> Watchdog:
+    def ping() -> None:
+        with translated("asking whether the store answers"):
+            client.command("SELECT 1")
+
+    around = AroundAWorker(settings.reading, ping)
+    return Watchdog(intake, adapter.assigned, around, settings.stuck_after_s)
 
 
 def _stop(stop: asyncio.Event) -> None:

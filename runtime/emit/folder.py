@@ -57,10 +57,12 @@ class SpoolFolder:
 
     def _open(self, place: Path) -> tuple[Spool, Spool]:
         facts, words = self._rooms
-        return (
-            Spool(place, "facts", facts, self._wall, self._disk),
-            Spool(place, "words", words, self._wall, self._disk),
-        )
+        opened = Spool(place, "facts", facts, self._wall, self._disk)
+        try:
+            return opened, Spool(place, "words", words, self._wall, self._disk)
+        except OSError:
+            opened.close()
+            raise
 
     def _free_place(self) -> tuple[Path, int]:
         for number in range(PLACES_MAX):

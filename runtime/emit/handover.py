@@ -1,13 +1,12 @@
 """Takes records from calls and never lets one wait: a bounded queue, and the thread that drives the keeper.
 
-What a call pays is `append`: a lock that nobody holds for longer than a count, and a queue.
+What a call pays is `append`: a lock that nobody holds for longer than a count, and the end of a queue.
 """
 
 import logging
-import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from runtime.events import Loss, Topic
 
 QUEUE_RECORDS_MAX = 20_000  # in memory and not on the disk
 PROTECTED_EXTRA_RECORDS = 2_000  # beyond that, for what must not be dropped
-_WAIT_S = 0.05
+LOOK_EVERY_S = 0.01
 _END_S = 10.0
 _log = logging.getLogger(__name__)
 
@@ -42,7 +41,8 @@ class Handover:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._records_max, self._beats = queue_records_max, beats
-        self._inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        # Nobody is woken by it: a wake-up would cost a call more than all the rest of `append`.
+        self._inbox: deque[Item] = deque()
         self._door = threading.Lock()  # between calls and the thread: held for a count at most
         self._inside = threading.Lock()  # around a round of the keeper: no call takes it
         self._settled = threading.Condition()  # told of every round
@@ -51,7 +51,7 @@ class Handover:
         self._gone = 0  # of those taken, what is no more in memory alone
         self._said = 0  # beats
         self.taken = self.dropped = self.delivered = self.failed = 0
-        self._keeper = Keeper(courier(self._inbox.put), spool, Pulse() if beats else None, clock, wall)
+        self._keeper = Keeper(courier(self._inbox.append), spool, Pulse() if beats else None, clock, wall)
         self._found = self._keeper.found
         self._thread = threading.Thread(target=self._run, name="turnlog-emit", daemon=True)
         self._thread.start()
@@ -62,7 +62,7 @@ class Handover:
         with self._door:
             if self.taken - self._gone < self._records_max and not self._closed:
                 self.taken += 1
-                self._inbox.put(Handed(topic, key, value))
+                self._inbox.append(Handed(topic, key, value))
                 return
         self._crowded(topic, key, value)
 
@@ -72,12 +72,12 @@ class Handover:
         with self._door:
             if self.taken - self._gone < self._records_max + extra and not self._closed:
                 self.taken += 1
-                self._inbox.put(Handed(topic, key, value))
+                self._inbox.append(Handed(topic, key, value))
                 return
             self.dropped += 1
             self._turned_away[kind, Loss.CLOSED if self._closed else Loss.HAND_OVER] += 1
         if self._beats and topic is Topic.CALLS:
-            self._inbox.put(Missed(value))
+            self._inbox.append(Missed(value))
 
     @property
     def accepts_calls(self) -> bool:
@@ -116,10 +116,10 @@ class Handover:
         with self._door:
             closed, self._closed = self._closed, True
         if not closed:
-            self._inbox.put(LastBeat())
+            self._inbox.append(LastBeat())
             with self._settled:
                 self._settled.wait_for(self._all_settled, timeout_s)
-            self._inbox.put(End())
+            self._inbox.append(End())
             self._thread.join(_END_S)
         return self._all - self.delivered
 
@@ -145,14 +145,9 @@ class Handover:
             self._publish()
 
     def _items(self) -> list[Item]:
-        items: list[Item] = []
-        try:
-            items.append(self._inbox.get(timeout=_WAIT_S))
-            while len(items) < ROUND_RECORDS:
-                items.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
-        return items
+        if not self._inbox:
+            time.sleep(LOOK_EVERY_S)
+        return [self._inbox.popleft() for _ in range(min(ROUND_RECORDS, len(self._inbox)))]
 
     def _publish(self) -> None:
         keeper = self._keeper

@@ -155,15 +155,15 @@ class Keeper:
             case Missed(value):
                 self._hear(value)
             case LastBeat():
-                self._beat(now_s)
+                self._beat(now_s, last=True)
                 self._last = True
             case End():
                 pass
 
-    def _keep(self, topic: Topic, key: str, value: bytes, now_s: float) -> None:
+    def _keep(self, topic: Topic, key: str, value: bytes, now_s: float, *, own: bool = False) -> None:
         lane = WORDS if topic in (Topic.CONTENT, Topic.DEAD_CONTENT) else FACTS
         self._boxes[lane].take(Record(topic, key, value), kind_of(value), now_s)
-        if self._pulse is not None and topic is Topic.CALLS:
+        if self._pulse is not None and topic is Topic.CALLS and not own:
             self._hear(value)
 
     def _hear(self, value: bytes) -> None:
@@ -173,14 +173,16 @@ class Keeper:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return  # no event of ours, so of no call
 
-    def _beat(self, now_s: float) -> None:
+    def _beat(self, now_s: float, *, last: bool = False) -> None:
         self._beat_s = now_s
         if self._pulse is None:
             return
+        now_us = int(self._wall() * 1e6)
         spooled = sum(one.records for one in self._spools)
-        for beat in self._pulse.beats(int(self._wall() * 1e6), spooled, self.failed + self.turned_away):
+        said = self._pulse.beats(now_us, spooled, self.failed + self.turned_away)
+        for beat in [*said, *(self._pulse.close(now_us) if last else [])]:
             self.said += 1
-            self._keep(Topic.CALLS, beat.stream, encode(beat), now_s)
+            self._keep(Topic.CALLS, beat.stream, encode(beat), now_s, own=True)
 
     def _care(self, now_s: float) -> None:
         if now_s - self._sync_s >= SYNC_EVERY_S:

@@ -4,21 +4,20 @@ A beat names each call that was open since the last one with its last seq, so th
 known to be missing. It is said for each tenant, campaign and source, in a stream of its own, renewed daily.
 """
 
-from collections import deque
-from collections.abc import Iterator
-from itertools import islice
+from typing import Any
 
 import msgspec
 
-from runtime.events import BEAT_CALLS_MAX, CallLost, ProducerBeat, SourceClosed, new_call_id
+from runtime.events import BEAT_CALLS_MAX, CallLost, Event, ProducerBeat, SourceClosed, new_call_id
 
 BEAT_EVERY_S = 10.0
 SOURCE = "producer"
 QUIET_BEATS_MAX = 360  # an hour: a call that says nothing for so long is forgotten, closed or not
-OPEN_CALLS_MAX = 100_000  # named by one source; beyond that the oldest are forgotten
+OPEN_CALLS_MAX = 10_000  # named by one source; beyond that the oldest are forgotten
 _DAY_US = 86_400_000_000
 _U32 = 2**32 - 1
 _CLOSED = SourceClosed.__name__
+_Of = tuple[str, str, str, str]  # tenant, campaign, env, source
 _NOT_OURS = {ProducerBeat.__name__, CallLost.__name__}
 
 
@@ -47,10 +46,20 @@ class _Voice:
         self.calls: dict[str, _Call] = {}
         self.stream, self.day, self.seq = "", -1, 0
 
+    def named(self) -> list[dict[str, int]]:
+        """The calls that were open since this was asked last, in portions that a beat can hold."""
+        last = [(stream, call.last_seq) for stream, call in self.calls.items()]
+        for call in self.calls.values():
+            call.quiet += 1
+        self.calls = {s: c for s, c in self.calls.items() if not c.closed and c.quiet <= QUIET_BEATS_MAX}
+        return [dict(last[at : at + BEAT_CALLS_MAX]) for at in range(0, len(last), BEAT_CALLS_MAX)]
+
 
 class Pulse:
+    """Beats of one process. Its streams bear the day of their making in their ids, so they are renewed each day."""
+
     def __init__(self) -> None:
-        self._voices: dict[tuple[str, str, str, str], _Voice] = {}
+        self._voices: dict[_Of, _Voice] = {}
 
     def heard(self, head: Head) -> None:
         """An event of the calls topic was said, whatever became of it."""
@@ -68,41 +77,44 @@ class Pulse:
         call.last_seq, call.quiet = max(call.last_seq, head.seq), 0
         call.closed |= head.type == _CLOSED
 
-    def beats(self, now_us: int, spooled: int, dropped: int) -> list[ProducerBeat]:
+    def beats(self, now_us: int, spooled: int, dropped: int) -> list[Event]:
         """For each that has calls, as many beats as it takes. What has closed is named this once more."""
-        return [
-            beat
-            for of, voice in self._voices.items()
-            for beat in _beats(of, voice, now_us, min(spooled, _U32), min(dropped, _U32))
-        ]
+        spooled, dropped = min(spooled, _U32), min(dropped, _U32)
+        said: list[Event] = []
+        for of, voice in self._voices.items():
+            for calls in voice.named():
+                said += self._in_stream(of, voice, now_us)
+                said.append(
+                    ProducerBeat(
+                        **_envelope(of, voice, now_us), of=of[3], calls=calls, spooled=spooled, dropped=dropped
+                    )
+                )
+                voice.seq += 1
+        return said
+
+    def close(self, now_us: int) -> list[Event]:
+        """Nothing follows in any of the streams."""
+        return [closed for of, voice in self._voices.items() for closed in _closing(of, voice, now_us)]
+
+    def _in_stream(self, of: _Of, voice: "_Voice", now_us: int) -> list[Event]:
+        """A new stream for a new day: the end of the old one, if there is one."""
+        day = now_us // _DAY_US
+        if voice.day == day:
+            return []
+        closed = _closing(of, voice, now_us)
+        voice.stream, voice.day, voice.seq = new_call_id(now_us), day, 0
+        return closed
 
 
-def _beats(
-    of: tuple[str, str, str, str], voice: _Voice, now_us: int, spooled: int, dropped: int
-) -> Iterator[ProducerBeat]:
-    tenant, campaign, env, source = of
-    named = deque((stream, call.last_seq) for stream, call in voice.calls.items())
-    for call in voice.calls.values():
-        call.quiet += 1
-    voice.calls = {s: c for s, c in voice.calls.items() if not c.closed and c.quiet <= QUIET_BEATS_MAX}
-    while named:
-        some = dict(islice(named, BEAT_CALLS_MAX))
-        for _ in some:
-            named.popleft()
-        if voice.day != now_us // _DAY_US:
-            voice.stream, voice.day, voice.seq = new_call_id(now_us), now_us // _DAY_US, 0
-        yield ProducerBeat(
-            stream=voice.stream,
-            source=SOURCE,
-            seq=voice.seq,
-            at=now_us,
-            v=1,
-            tenant=tenant,
-            campaign=campaign,
-            env=env,
-            of=source,
-            calls=some,
-            spooled=spooled,
-            dropped=dropped,
-        )
-        voice.seq += 1
+def _closing(of: _Of, voice: _Voice, now_us: int) -> list[Event]:
+    if not voice.seq:
+        return []
+    closed = SourceClosed(**_envelope(of, voice, now_us), last_seq=voice.seq)
+    voice.day, voice.seq = -1, 0
+    return [closed]
+
+
+def _envelope(of: _Of, voice: _Voice, now_us: int) -> dict[str, Any]:
+    tenant, campaign, env, _ = of
+    identity = {"stream": voice.stream, "source": SOURCE, "seq": voice.seq}
+    return {**identity, "at": now_us, "v": 1, "tenant": tenant, "campaign": campaign, "env": env}

@@ -65,7 +65,7 @@ class Recorder:
         """
         source = f"{self._source}.words" if event_type.CONTENT else self._source
         try:
-            value = encode(self._event(event_type, source, at, payload))
+            value = encode(self._event(event_type, source, at, payload), envelope_tried=True)  # by the Context
             decode(value)
         except PersonalDataRefused as refusal:
             value = self._refusal(event_type, source, at, refusal.field)

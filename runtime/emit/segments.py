@@ -127,15 +127,26 @@ class Reserve:
         self._disk, self._slot_bytes = disk, slot_bytes
         self._used: deque[Segment] = deque()
         self._free: deque[Segment] = deque()
-        for n in range(slots):
-            path = folder / f"reserve-{n}.log"
-            segment = Segment(path, disk.create(path))
-            disk.allocate(segment.fd, slot_bytes)
-            for frame in decode_frames(_all(segment.fd)):
-                segment.found(frame)
-            (self._used if segment.size else self._free).append(segment)
+        try:
+            for n in range(slots):
+                self._open(folder / f"reserve-{n}.log")
+        except OSError:
+            for segment in self._free:  # room that is not whole is given back
+                disk.remove(segment.path)
+            self.close()
+            raise
         self._used = deque(sorted(self._used, key=lambda segment: segment.last))
         disk.sync_folder(folder)
+
+    def _open(self, path: Path) -> None:
+        segment = Segment(path, self._disk.create(path))
+        self._free.append(segment)
+        self._disk.allocate(segment.fd, self._slot_bytes)
+        for frame in decode_frames(_all(segment.fd)):
+            segment.found(frame)
+        if segment.size:
+            self._free.remove(segment)
+            self._used.append(segment)
 
     @property
     def last(self) -> int:

@@ -63,7 +63,11 @@ class Spool:
         """Raises OSError when the folder cannot be used, or the disk does not grant the reserve."""
         self._room, self._now_s = room, now_s
         self._files = Segments(folder, name, room.segment_bytes, disk)
-        self._reserve = Reserve(folder, room.slots, room.slot_bytes, disk)
+        try:
+            self._reserve = Reserve(folder, room.slots, room.slot_bytes, disk)
+        except OSError:
+            self._files.close()
+            raise
         self._reading = Reading(self._files, self._reserve)
         self.next_number = max(self._files.last, self._reserve.last) + 1
         self.dropped: Counter[tuple[str, Loss]] = Counter()

@@ -8,6 +8,9 @@ import uuid
 _MS_PER_DAY = 86_400_000
 _FACTS = uuid.UUID("6f0b5f7e-43a5-5f0e-9d1c-6c1b6d3f2a10")  # the namespace of `stream_of`; never changes
 
+# Sources that take what others send: their numbers are no count, so nobody can know whether all is there.
+UNCOUNTED = frozenset({"door"})
+
 
 def new_call_id(now_us: int) -> str:
     """A fresh UUIDv7 (RFC 9562) whose first 48 bits are `now_us` in milliseconds."""

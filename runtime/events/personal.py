@@ -22,4 +22,6 @@ class PersonalDataRefused(ValueError):
 
 def looks_like_phone(value: str) -> bool:
     """True when the *whole* value is 7 to 15 digits with the usual separators, and no ISO date."""
+    if not value or value[0].isalpha():  # as nearly all names are, and no number: spares half the cost of an event
+        return False
     return _PHONE.fullmatch(value) is not None and _DATE.fullmatch(value) is None

@@ -16,12 +16,14 @@ SECOND_US = 1_000_000
 COMPONENTS = ("asr", "response", "tts")
 
 
-def calls(count, seed=0):
-    """(key, value) pairs of whole calls, two sources each, interleaved as live calls are."""
-    r, now_us = random.Random(seed), time.time_ns() // 1000
+def calls(count, seed=0, skew_us=lambda _: 0):
+    """(key, value) pairs of whole calls, two sources each, interleaved as live calls are. `skew_us` is how far ahead
+    the clock is of whoever makes the n-th call.
+    """
+    r, true_us = random.Random(seed), time.time_ns() // 1000
     spoken = []
-    for _ in range(count):
-        log = MemoryLog()
+    for number in range(count):
+        log, now_us = MemoryLog(), true_us + skew_us(number)
         context = Context(ev.new_call_id(now_us), "acme", r.choice(["spring", "autumn"]), "booker", variants={"a": "b"})
         runtime, audio = Recorder(log, context, "runtime"), Recorder(log, context, "audio")
         at = now_us - r.randrange(180) * SECOND_US

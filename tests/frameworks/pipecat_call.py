@@ -245,6 +245,7 @@ async def main(endpoint: str) -> None:
     told = {
         "turns": TURNS,
         "interrupted": INTERRUPTED,
+        "unanswered": len({UNHEARD, FAILED}),
         "latency_s": waits,
         "end_of_turn_s": VAD_STOP_S + TURN_WAIT_S,
         "asr_s": TRANSCRIPT_S,

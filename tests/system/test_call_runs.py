@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from runtime.emit import MemoryLog
+from runtime.errors import CallRefused
 from runtime.events import (
     CallEnded,
     DispositionSet,
@@ -374,3 +375,35 @@ async def test_calls_that_are_cancelled_close_their_logs() -> None:
             await running
     (events,) = ends(log).values()
     assert [e.reason for e in of(events, CallEnded)] == [EndReason.FAILED]
+
+
+class Crowded(MemoryLog):
+    """Has no room for another call while `crowded`; what runs it goes on to take."""
+
+    crowded = False
+
+    @property
+    def accepts_calls(self) -> bool:
+        return not self.crowded
+
+
+async def test_no_call_starts_without_room_and_those_that_run_go_on() -> None:
+    log = Crowded()
+    run = Run(AGENT, "tenant", "campaign", start_us=lambda n: START_US + n * 1_000_000)
+    over: list[int] = []
+
+    async def ended(summary: CallSummary) -> None:
+        over.append(summary.number)
+        log.crowded = True
+
+    async with serve() as url, world(Provider("simulated", url)) as ports:
+        with pytest.raises(CallRefused, match=r"no call starts.*see that it runs.*start the call again"):
+            await run_calls(run, ports, log, 8, concurrency=3, ended=ended)
+        began = list(ends(log))
+        assert 1 <= len(over) == len(began) < 8
+        assert all(isinstance(events[-1], SourceClosed) for events in ends(log).values())
+        with pytest.raises(CallRefused):
+            await run_call(run, ports, log, 8)
+        assert list(ends(log)) == began, "nothing was said of it"
+        log.crowded = False
+        assert (await run_call(run, ports, log, 8)).number == 8

@@ -80,6 +80,17 @@ def read(spans: Iterable[tuple[str, dict[str, Any]]], content: bool = False, **r
     return taken.spans
 
 
+def requests_at(name: str, now_us: int) -> list[dict[str, Any]]:
+    """The recorded requests, moved in time so that the last span ends now."""
+    requests = [json.loads(line) for line in (GOLDEN / name).read_text(encoding="utf-8").splitlines()[1:]]
+    spans = [s for r in requests for one in r["resourceSpans"] for c in one["scopeSpans"] for s in c["spans"]]
+    by_ns = now_us * 1000 - max(int(s["endTimeUnixNano"]) for s in spans)
+    for s in spans:
+        for time in ("startTimeUnixNano", "endTimeUnixNano"):
+            s[time] = str(int(s[time]) + by_ns)
+    return requests
+
+
 def recorded(name: str, content: bool = False) -> tuple[dict[str, Any], list[ForeignSpan]]:
     """What was injected, and the spans that came of it."""
     first, *requests = (GOLDEN / name).read_text(encoding="utf-8").splitlines()

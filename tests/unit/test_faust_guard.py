@@ -125,7 +125,11 @@ BEHAVIOUR = [
         "f6cd85c8b70a4ccf",
         "answers None for what was never committed, and leaves its position alone",
     ),
-    (Fetcher.fetched_records, "be4348896b9b66af", "moves the position when records are drained"),
+    (
+        Fetcher.fetched_records,
+        "be4348896b9b66af",
+        "moves the position when records are drained, and drains none that were not asked for",
+    ),
 ]
 
 

@@ -13,6 +13,7 @@ from ingest.position import position_of
 from ingest.projection import Record, project
 from ingest.stream import intake as module
 from ingest.stream.intake import Intake, LogReplaced, Spot
+from ingest.stream.invalid import InvalidLimits, TooManyInvalid
 from ingest.stream.letters import CONTENT_BYTES_MAX, LETTERS_PER_FLUSH_MAX, DeadLetters, LettersLost
 from ingest.stream.logs import BrokerUnreachable
 from ingest.stream.meters import Meters
@@ -101,7 +102,7 @@ class FakeStore:
 class House:
     """An intake between a store, a log and commits that are all in memory."""
 
-    def __init__(self, limits=NEVER, letters=None):
+    def __init__(self, limits=NEVER, letters=None, **options):
         self.store, self.log, self.commits = FakeStore(), "log-0", []
         self.letters_log = letters or MemoryLog()
         self.meters = Meters()
@@ -112,6 +113,7 @@ class House:
             commit=self.commit,
             meters=self.meters,
             limits=limits,
+            **options,
         )
 
     def log_of(self, _):
@@ -367,6 +369,43 @@ async def test_a_broker_that_cannot_say_which_log_it_has_is_left_to_refuse_the_c
     house.log_of = nobody
     await house.feed(record(1))
     assert house.commits == [(0, 1), (0, 2)]
+
+
+# ── too much that is invalid ──
+
+FEW = InvalidLimits(run_max=3, window_records=100, ratio_max=0.1)
+
+
+async def test_a_bad_deploy_stops_it_before_anything_of_the_batch_is_buried_or_committed():
+    house = House(AT_ONCE, invalid=FEW)
+    await house.feed(record(0))
+    with pytest.raises(TooManyInvalid):
+        await house.feed(record(1), *(Record(n, 0, b"not JSON") for n in range(2, 6)))
+    assert house.commits == [(0, 1)]
+    assert house.letters_log.records(Topic.DEAD_LETTERS) == []
+    assert house.intake.spots == ()
+
+
+async def test_what_the_store_refuses_all_at_once_stops_it_before_it_is_buried():
+    house = House(Limits(flush_records_max=20, epoch_records=1_000), invalid=FEW)
+    refuses = house.store.perform
+
+    def perform(place, effect):
+        if isinstance(effect, Write):
+            return {i.offset: Dead(i.offset, 1, Reason.REFUSED_BY_STORE, "", b"") for i in effect.items}
+        return refuses(place, effect)
+
+    house.store.perform = perform
+    with pytest.raises(TooManyInvalid, match="refused_by_store"):
+        await house.feed(*(record(n) for n in range(20)))
+    assert (house.commits, house.letters_log.records(Topic.DEAD_LETTERS)) == ([], [])
+
+
+async def test_whoever_knows_what_is_there_may_have_it_buried():
+    house = House(AT_ONCE, invalid=None)
+    await house.feed(*(Record(n, 0, b"not JSON") for n in range(50)))
+    assert len(house.letters_log.records(Topic.DEAD_LETTERS)) == 50
+    assert house.commits[-1] == (0, 50)
 
 
 # ── letters ──

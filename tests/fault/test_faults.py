@@ -1,0 +1,27 @@
+"""Whatever happens on the way, the tables hold what was said: each case of `cases.py`, once, on Apache Kafka.
+
+`make soak` runs them ten times with other seeds (`--seed`).
+"""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.contract.ground import house_at
+from tests.contract.grounds import ground_named
+from tests.fault.cases import CASES, Case, Stage
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_tables_hold_what_was_said(
+    case: Case, store_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    r = random.Random(f"{case.name} {request.config.getoption('--seed')}")
+    ground = ground_named(case.ground, request)
+    if case.store:
+        assert case.run(Stage(ground, tmp_path), r) == []
+        return
+    with house_at(ground, store_url, tmp_path) as house:
+        found = case.run(house, r)
+        assert found == [], "\n".join(worker.words() for worker in house.workers)
