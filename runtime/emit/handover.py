@@ -145,8 +145,8 @@ class Handover:
             self._publish()
 
     def _items(self) -> list[Item]:
-        if not self._inbox:
-            time.sleep(LOOK_EVERY_S)
+        if len(self._inbox) < ROUND_RECORDS:
+            time.sleep(LOOK_EVERY_S)  # a round for each record would cost more than the records do
         return [self._inbox.popleft() for _ in range(min(ROUND_RECORDS, len(self._inbox)))]
 
     def _publish(self) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from runtime.emit.courier import Courier, Delivered, Lost, Refused
 from runtime.emit.folder import SpoolFolder
 from runtime.emit.frames import Record, kind_of
-from runtime.emit.outbox import Outbox
+from runtime.emit.outbox import WINDOW_RECORDS, Outbox
 from runtime.emit.pulse import BEAT_EVERY_S, Head, Pulse
 from runtime.events import Loss, Topic, encode
 
@@ -76,10 +76,12 @@ class Keeper:
         pulse: Pulse | None,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        *,
+        window_records: int = WINDOW_RECORDS,
     ) -> None:
         self._courier, self._folder, self._pulse, self._clock, self._wall = courier, spool, pulse, clock, wall
         self._spools = (spool.facts, spool.words) if spool else ()
-        self._boxes = tuple(map(Outbox, self._spools)) or (Outbox(None), Outbox(None))
+        self._boxes = tuple(Outbox(one, window_records) for one in self._spools or (None, None))
         self._beat_s = self._expire_s = self._sync_s = clock()
         self._last = False
         self.found = sum(one.found.total() for one in self._spools)

@@ -40,6 +40,7 @@ class Outbox:
         self._unsent: deque[int] = deque()
         self._next = spool.next_number if spool else 0
         self._away = spool is not None and spool.unread > 0
+        self._fresh = False  # memory may hold what was not yet put on the disk
         self.in_memory = 0
         self.taken: Counter[str] = Counter()
         self.delivered: Counter[str] = Counter()
@@ -67,6 +68,7 @@ class Outbox:
         else:
             self._held[number] = _Held(record, kind, now_s)
             self._unsent.append(number)
+            self._fresh = True
             self.in_memory += 1
 
     def tick(self, now_s: float) -> None:
@@ -118,9 +120,9 @@ class Outbox:
 
     def _store(self) -> None:
         """From here on everything goes through the disk, beginning with what memory holds."""
-        if self._spool is None:
+        if self._spool is None or (self._away and not self._fresh):
             return
-        self._away = True
+        self._away, self._fresh = True, False
         for number, held in self._held.items():
             if not held.stored and self._spool.unread == 0:
                 outcome = self._spool.put(held.record, held.kind, number, held=True)

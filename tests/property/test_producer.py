@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from runtime.emit import keeper
 from runtime.emit.courier import Delivered, Lost, Refused
 from runtime.emit.disk import Disk
 from runtime.emit.frames import PROTECTED
 from runtime.emit.keeper import End, Handed, Keeper
+from runtime.emit.outbox import Outbox
+from runtime.emit.segments import Reading, Reserve, Segments
 from runtime.emit.spool import RESERVE_FREE_MIN, Room, Spool
 from runtime.events import Loss, Topic
 
@@ -76,11 +79,43 @@ class HostileDisk(Disk):
             raise Killed
 
 
+class PowerCut(HostileDisk):
+    """Loses, with its power, what was written and not synced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths: dict[int, Path] = {}
+        self.safe: dict[Path, bytes] = {}
+        self.named: set[Path] = set()
+
+    def create(self, path):
+        fd = super().create(path)
+        self.paths[fd] = path
+        return fd
+
+    def sync(self, fd):
+        super().sync(fd)
+        self.safe[self.paths[fd]] = self.paths[fd].read_bytes()
+
+    def sync_folder(self, folder):
+        super().sync_folder(folder)
+        self.named = set(folder.iterdir())
+
+    def goes_out(self) -> None:
+        for path in set(self.paths.values()):
+            if path in self.named and path in self.safe:
+                path.write_bytes(self.safe[path])
+            else:
+                path.unlink(missing_ok=True)
+        self.paths.clear()
+
+
 class Noting(Spool):
     """Knows what it took and still holds."""
 
     def __init__(self, *arguments) -> None:
         self.holds: Counter[bytes] = Counter()
+        self.synced: Counter[bytes] = Counter()
         super().__init__(*arguments)
 
     def put(self, record, kind, number, **options):
@@ -88,6 +123,10 @@ class Noting(Spool):
         if not isinstance(outcome, Loss) and record.key != "poison":
             self.holds[record.value] += 1
         return outcome
+
+    def sync(self):
+        super().sync()
+        self.synced = self.holds.copy()
 
 
 @dataclass
@@ -188,7 +227,7 @@ class History:
         self.place = Place(facts, words)
         self.inbox: list = []
         self.courier = HostileCourier(self.r, self.broker, self.inbox.append)
-        self.keeper = Keeper(self.courier, self.place, None, clock, clock)
+        self.keeper = Keeper(self.courier, self.place, None, clock, clock, window_records=self.r.choice([3, 12, 500]))
         self.handed: Counter[str] = Counter()
 
     def _live(self, last: bool) -> None:
@@ -256,6 +295,8 @@ class History:
         self.dropped += self.keeper.counts().dropped
         if self.keeper.counts().spooled.total() or any(self.folder.glob("facts-*")):
             self.faults.append("something stays on the disk")
+        if self.keeper.reserve_free != 1.0:
+            self.faults.append("the reserve is not whole again")
 
     def _check_counts(self):
         counts = self.keeper.counts()
@@ -272,17 +313,21 @@ class History:
     def _died(self, closed: bool = False):
         """What the spool took and did not see off has to come; the rest of what memory held is gone."""
         arrived = {value for _, value in self.broker.seen}
-        holds = self.place.facts.holds + self.place.words.holds
+        places = self.place.facts, self.place.words
+        power = isinstance(self.disk, PowerCut) and not closed
+        holds = sum((place.synced if power else place.holds for place in places), Counter())
         self.must_arrive |= {value for value in holds if value not in arrived}
         if closed:
             self.dropped += self.keeper.counts().dropped
         else:
             self.dropped = None if self.dropped is None else self.dropped
             self.killed = True
-        for place in (self.place.facts, self.place.words):
+        for place in places:
             if not closed:
                 place._files.close()
                 place._reserve.close()
+        if power:
+            self.disk.goes_out()
 
     killed = False
 
@@ -308,10 +353,89 @@ class History:
         return self.faults
 
 
+def faults_of(seed: int, room: Room, disk: HostileDisk) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        history = History(seed, room, Path(folder), disk)
+        history.run(lives=1 + seed % 4)
+        return history.judge()
+
+
+@pytest.fixture(autouse=True)
+def _small_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that something is always yet to be sent."""
+    monkeypatch.setattr(keeper, "ROUND_RECORDS", 9)
+
+
+@pytest.mark.parametrize("disk", [HostileDisk, PowerCut])
 @pytest.mark.parametrize("room", [SMALL, WIDE], ids=["small", "wide"])
-def test_no_history_breaks_the_promise(room: Room) -> None:
+def test_no_history_breaks_the_promise(room: Room, disk: type[HostileDisk]) -> None:
     for seed in range(HISTORIES):
-        with tempfile.TemporaryDirectory() as folder:
-            history = History(seed, room, Path(folder), HostileDisk())
-            history.run(lives=1 + seed % 4)
-            assert history.judge() == [], f"seed {seed}"
+        assert faults_of(seed, room, disk()) == [], f"seed {seed}"
+
+
+# ── and a promise that is broken is found ─────────────────────────────────────────────────────────────────────
+
+
+def forgets_what_was_lost(box):
+    box._held.clear()
+    box._unsent.clear()
+
+
+def sends_again_behind_the_rest(box):
+    box._store()
+    box._unsent.extend(number for number in box._held if number not in box._unsent)
+
+
+def goes_past_what_is_unread(box, now_s):
+    if box._slow(now_s):
+        box._store()
+    else:
+        box._away = False
+
+
+def leaves_nothing_behind(box):
+    pass
+
+
+def removes_what_was_read(files, segment, *, whole=False):
+    release(files, segment, whole=whole or segment.read_to >= segment.size)
+
+
+def reads_the_reserve_last(reading, damaged):
+    for queue in reading._queues:
+        if (head := reading._head(queue, damaged)) is not None:
+            head[1].read_to += head[0].size
+            return head
+    return None
+
+
+def has_no_reserve(spool, *_):
+    return None
+
+
+def syncs_nothing(files):
+    pass
+
+
+def keeps_the_reserve(reserve, segment, *, whole=False):
+    pass
+
+
+release = Segments.release
+MUTANTS = [
+    (Outbox, "lost", forgets_what_was_lost),
+    (Outbox, "lost", sends_again_behind_the_rest),
+    (Outbox, "tick", goes_past_what_is_unread),
+    (Outbox, "end", leaves_nothing_behind),
+    (Segments, "release", removes_what_was_read),
+    (Segments, "sync", syncs_nothing),
+    (Reading, "next", reads_the_reserve_last),
+    (Spool, "_reserved", has_no_reserve),
+    (Reserve, "release", keeps_the_reserve),
+]
+
+
+@pytest.mark.parametrize(("where", "method", "mutant"), MUTANTS, ids=[mutant.__name__ for *_, mutant in MUTANTS])
+def test_a_broken_promise_is_found(where, method, mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(where, method, mutant)
+    assert any(faults_of(seed, room, PowerCut()) for seed in range(HISTORIES) for room in (SMALL, WIDE))
