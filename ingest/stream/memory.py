@@ -13,7 +13,7 @@ from ingest.projection import Record
 from ingest.query import connect
 from ingest.store.migrate import migrate
 from ingest.store.performer import Tables
-from ingest.stream.intake import Intake, Spot
+from ingest.stream.intake import POISON, Intake, Spot
 from ingest.stream.letters import DeadLetters
 from ingest.stream.memory_group import Fenced, MemoryGroup
 from ingest.stream.meters import Meters
@@ -113,9 +113,13 @@ class MemoryWorker:
     Use it in `with`, or `start` and `stop` it. What ended it by itself is raised by `stop`.
     """
 
-    def __init__(self, group: MemoryGroup, clickhouse: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self, group: MemoryGroup, clickhouse: str, limits: Limits | None = None, accept_invalid: bool = False
+    ) -> None:
+        """`accept_invalid` buries invalid records however many there are."""
         self.group, self.meters = group, Meters()
         self._clickhouse, self._limits = clickhouse, limits
+        self._invalid = None if accept_invalid else POISON
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -188,6 +192,7 @@ class MemoryWorker:
                 letters=DeadLetters(self.group.log),
                 meters=self.meters,
                 limits=self._limits,
+                invalid=self._invalid,
             )
             self._running.set()
             await MemoryAdapter(self.group, self.meters).run(intake_of, self._stop)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from ingest import query
+from ingest.stream.intake import Spot
 from ingest.stream.letters import DeadLetter
 from runtime.events import Topic
 
@@ -33,7 +34,7 @@ EPOCH_RECORDS = 50  # never another one for the same log
 class Broker(Protocol):
     """A running broker whose topics (PARTITIONS) are empty when it is handed over."""
 
-    ends: dict[int, int]  # the next offset of each partition of calls, as `produce` was told
+    ends: dict[Spot, int]  # the next offset of each partition that workers read, as `produce` was told
     survives: bool  # what was acknowledged before `kill` is there after `start`
 
     def kill(self) -> None:
@@ -59,8 +60,8 @@ class Broker(Protocol):
         `timestamp` (ms), `key` and `value`.
         """
 
-    def committed(self) -> dict[int, int]:
-        """What the workers' group has committed, by partition of calls."""
+    def committed(self) -> dict[Spot, int]:
+        """What the workers' group has committed."""
 
 
 class Worker(Protocol):
@@ -91,8 +92,10 @@ class Ground(Protocol):
     def broker(self) -> AbstractContextManager[Broker]:
         """Nobody else uses it inside the `with`."""
 
-    def worker(self, broker: Broker, clickhouse: str, log: Path, flush_records_max: int) -> Worker:
-        """Starts one with EPOCH_RECORDS and flushes of at most `flush_records_max`; what it says goes to `log`."""
+    def worker(self, broker: Broker, clickhouse: str, log: Path, flush_records_max: int, **settings: Any) -> Worker:
+        """Starts one with EPOCH_RECORDS and flushes of at most `flush_records_max`; what it says goes to `log`. The
+        other settings are those of WorkerSettings, as far as JSON can say them.
+        """
 
 
 class House:
@@ -102,9 +105,9 @@ class House:
         self._ground, self.broker, self.url, self._folder = ground, broker, url, folder
         self.workers: list[Worker] = []
 
-    def worker(self, flush: int = 1_000) -> Worker:
+    def worker(self, flush: int = 1_000, **settings: Any) -> Worker:
         log = self._folder / f"worker-{len(self.workers)}.log"
-        worker = self._ground.worker(self.broker, self.url, log, flush)
+        worker = self._ground.worker(self.broker, self.url, log, flush, **settings)
         self.workers.append(worker)
         return worker
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,8 @@ class OverKafka:
     broker: "Callable[[], AbstractContextManager[Contents]]"
     adapter: str
 
-    def worker(self, broker: Contents, clickhouse: str, log: Path, flush_records_max: int) -> Worker:
-        return start_worker(broker.servers, broker.group, clickhouse, self.adapter, log, flush_records_max)
+    def worker(self, broker: Contents, clickhouse: str, log: Path, flush_records_max: int, **settings: Any) -> Worker:
+        return start_worker(broker.servers, broker.group, clickhouse, self.adapter, log, flush_records_max, **settings)
 
 
 def broker_named(kind: str, request: pytest.FixtureRequest) -> AbstractContextManager[Contents]:

@@ -15,7 +15,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 
 from deploy.embedded.child import answers, free_port
+from ingest.stream.intake import Spot
 from ingest.stream.logs import create_topics
+from ingest.stream.reading import TOPICS
 from ingest.stream.worker import GROUP
 from runtime.emit import Brokers
 from runtime.events import Topic
@@ -27,7 +29,7 @@ class Contents:
 
     def __init__(self, address: Brokers, group: str = GROUP) -> None:
         self.address, self.servers, self.group = address, address.servers, group
-        self.ends: dict[int, int] = {}  # the next offset of each partition of calls, as `produce` was told
+        self.ends: dict[Spot, int] = {}  # the next offset of each partition that workers read
 
     def produce(self, records: Iterable[tuple[str, bytes | None]], topic: Topic = Topic.CALLS, **options: Any) -> None:
         """Returns when all are acknowledged."""
@@ -36,8 +38,9 @@ class Contents:
             producer.flush()
             for future in sent:
                 kept = future.get(10)
-                if topic is Topic.CALLS:
-                    self.ends[kept.partition] = max(self.ends.get(kept.partition, 0), kept.offset + 1)
+                if topic in TOPICS:
+                    spot = Spot(topic.value, kept.partition)
+                    self.ends[spot] = max(self.ends.get(spot, 0), kept.offset + 1)
 
     def records(self, topic: Topic, least: int = 0) -> list[Any]:
         """Every record of the topic, by partition and in order. End offsets may lag: waits for `least`."""
@@ -54,14 +57,14 @@ class Contents:
                     found += batch
         return sorted(found, key=lambda r: (r.partition, r.offset))
 
-    def committed(self) -> dict[int, int]:
-        """What the workers' group has committed, by partition of calls."""
+    def committed(self) -> dict[Spot, int]:
+        """What the workers' group has committed."""
         with closing(KafkaAdminClient(bootstrap_servers=self.servers)) as admin:
             try:
                 offsets = admin.list_group_offsets(self.group).get(self.group, {})
             except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
                 return {}  # a broker that has just started makes itself one when it is asked
-        return {p.partition: o.offset for p, o in offsets.items() if p.topic == Topic.CALLS and o.offset > 0}
+        return {Spot(p.topic, p.partition): o.offset for p, o in offsets.items() if o.offset > 0}
 
 
 class Embedded(Contents):

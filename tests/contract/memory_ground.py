@@ -8,9 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ingest.errors import IngestError
 from ingest.partition import Limits
+from ingest.stream.intake import Spot
 from ingest.stream.memory import MemoryWorker
 from ingest.stream.memory_group import MemoryGroup
+from ingest.stream.reading import TOPICS
 from runtime.emit import MemoryLog
 from runtime.events import Topic
 from tests.contract.ground import EPOCH_RECORDS, PARTITIONS
@@ -26,9 +29,10 @@ class InMemory:
         self.group = MemoryGroup(self.log, session_s=0.5)
 
     @property
-    def ends(self) -> dict[int, int]:
-        ends = {n: self.log.end(Topic.CALLS, n) for n in range(self.log.partitions)}
-        return {partition: end for partition, end in ends.items() if end}
+    def ends(self) -> dict[Spot, int]:
+        spots = [Spot(topic.value, n) for topic in TOPICS for n in range(self.log.partitions)]
+        ends = {spot: self.log.end(Topic(spot.topic), spot.partition) for spot in spots}
+        return {spot: end for spot, end in ends.items() if end}
 
     def wipe(self) -> None:
         self.log.wipe()
@@ -48,16 +52,16 @@ class InMemory:
             for k in found
         ]
 
-    def committed(self) -> dict[int, int]:
-        return self.group.commits(Topic.CALLS)
+    def committed(self) -> dict[Spot, int]:
+        return {Spot(topic.value, n): o for topic in TOPICS for n, o in self.group.commits(topic).items()}
 
 
 class WorkerThread:
     """A worker's thread. What it logs goes to `path`."""
 
-    def __init__(self, broker: InMemory, clickhouse: str, path: Path, flush: int) -> None:
+    def __init__(self, broker: InMemory, clickhouse: str, path: Path, flush: int, **settings: Any) -> None:
         limits = Limits(epoch_records=EPOCH_RECORDS, flush_records_max=flush)
-        self._worker, self._path = MemoryWorker(broker.group, clickhouse, limits), path
+        self._worker, self._path = MemoryWorker(broker.group, clickhouse, limits, **settings), path
         self._log = logging.FileHandler(path)
         self._log.addFilter(lambda record: record.thread == self._worker.thread.ident)
         logging.getLogger("ingest").setLevel(logging.INFO)
@@ -73,9 +77,14 @@ class WorkerThread:
         self._end()
 
     def stop(self) -> int:
-        self._worker.stop()
+        code = 0
+        try:
+            self._worker.stop()
+        except IngestError as error:  # as a process says it on its last line
+            self._path.write_text(f"{self._path.read_text()}{error}\n")
+            code = 1
         self._end()
-        return 0
+        return code
 
     def _end(self) -> None:
         logging.getLogger("ingest").removeHandler(self._log)
@@ -99,5 +108,7 @@ class OverMemory:
     def broker(self) -> Iterator[InMemory]:
         yield InMemory()
 
-    def worker(self, broker: InMemory, clickhouse: str, log: Path, flush_records_max: int) -> WorkerThread:
-        return WorkerThread(broker, clickhouse, log, flush_records_max)
+    def worker(
+        self, broker: InMemory, clickhouse: str, log: Path, flush_records_max: int, **settings: Any
+    ) -> WorkerThread:
+        return WorkerThread(broker, clickhouse, log, flush_records_max, **settings)

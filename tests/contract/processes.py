@@ -1,12 +1,13 @@
 """A worker and a store in processes of their own, to be killed and asked. Judges nothing."""
 
+import json
 import signal
 import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,16 +15,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.embedded.child import answers, free_port
 from tests.contract.ground import EPOCH_RECORDS, until
 
-_WORKER = """
-import logging, sys
+WORKER = """
+import json, logging, sys
 from ingest.partition import Limits
 from ingest.stream.worker import WorkerSettings, run_worker
 from runtime.emit import Brokers
-kafka, group, clickhouse, adapter, port, epoch, flush = sys.argv[1:]
+kafka, group, clickhouse, adapter, port, epoch, flush, more = sys.argv[1:]
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 logging.getLogger("kafka").setLevel(logging.WARNING)
 limits = Limits(epoch_records=int(epoch), flush_records_max=int(flush))
-run_worker(WorkerSettings(Brokers(kafka), clickhouse, int(port), adapter, group, limits, session_timeout_ms=2_000))
+more = {"session_timeout_ms": 2_000, **json.loads(more)}
+run_worker(WorkerSettings(Brokers(kafka), clickhouse, int(port), adapter, group, limits, **more))
 """
 
 
@@ -66,12 +68,21 @@ class WorkerProcess:
         return sum(s.value for family in families for s in family.samples if s.name == sample)
 
 
-def start_worker(servers: str, group: str, clickhouse: str, adapter: str, log: Path, flush: int) -> WorkerProcess:
+def start_worker(
+    servers: str,
+    group: str,
+    clickhouse: str,
+    adapter: str,
+    log: Path,
+    flush: int,
+    program: str = WORKER,
+    **settings: Any,
+) -> WorkerProcess:
     port = free_port()
-    told = [servers, group, clickhouse, adapter, str(port), str(EPOCH_RECORDS), str(flush)]
+    told = [servers, group, clickhouse, adapter, str(port), str(EPOCH_RECORDS), str(flush), json.dumps(settings)]
     with log.open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _WORKER, *told],
+            [sys.executable, "-P", "-c", program, *told],
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,

@@ -9,10 +9,12 @@ import numpy as np
 
 from ingest import query
 from ingest.sketch import ALPHA
+from ingest.tables import RAW
 from runtime import events as ev
-from runtime.emit import Context, MemoryLog, Recorder
+from runtime.emit import Context, MemoryLog, Recorder, say
 
 SECOND_US = 1_000_000
+WORDS = "what nobody but the words' own table may hold"
 COMPONENTS = ("asr", "response", "tts")
 
 
@@ -49,6 +51,40 @@ def calls(count, seed=0, skew_us=lambda _: 0):
         produced.append(one.pop(0))
         spoken = [s for s in spoken if s]
     return produced
+
+
+def others(count, seed=0):
+    """(key, value) pairs by topic, of what is said beside calls: words, what is known of leads, and control."""
+    r, now_us = random.Random(seed), time.time_ns() // 1000
+    log = MemoryLog()
+    for n in range(count):
+        words = Recorder(log, Context(ev.new_call_id(now_us), "acme", "spring", "booker", lead=f"l-{n}"), "runtime")
+        for turn in range(r.randint(1, 4)):
+            words.record(ev.WordsHeard, now_us, turn=turn, text=f"{WORDS} {turn}")
+        words.close(now_us)
+        at, who = (
+            now_us - r.randrange(60) * 86_400 * SECOND_US,
+            {"source": "desk", "lead": f"l-{n}", "campaign": "spring"},
+        )
+        say(log, "acme", f"complaint {seed} {n}", ev.ComplaintFiled, at=at, channel="phone", **who)
+        say(log, "acme", f"consent {seed} {n}", ev.ConsentRevoked, at=at, purpose="marketing", **who)
+        say(log, "acme", f"erasure {seed} {n}", ev.LeadErased, at=at, **who)
+    return {topic: log.records(topic) for topic in (ev.Topic.CONTENT, ev.Topic.OUTCOMES, ev.Topic.CONTROL)}
+
+
+def other_faults(url, said):
+    """How the rows of the other topics differ from `said`, by topic; empty when they do not."""
+    found = []
+    with closing(query.connect(url)) as client:
+        for topic, records in said.items():
+            kept = firsts(records)
+            stored = query.rows(client, f"SELECT stream, source, seq, payload FROM {RAW[topic]} FINAL")
+            there = {(r["stream"], r["source"], r["seq"]): r["payload"].encode() for r in stored}
+            if there != kept:
+                found.append(
+                    f"{topic}: {len(kept)} were said, {len(there)} stored, {len(there.items() & kept.items())} the same"
+                )
+    return found
 
 
 def identity(event):

@@ -12,7 +12,7 @@ from runtime import events as ev
 from tests.contract.ground import house_at, house_on, until
 from tests.contract.grounds import CONNECTED, GROUNDS, LASTING, ground_named
 from tests.contract.processes import Store
-from tests.contract.said import calls, faults
+from tests.contract.said import WORDS, calls, faults, other_faults, others
 
 
 @pytest.fixture(scope="module", params=GROUNDS)
@@ -56,6 +56,28 @@ def poison(now_us):
     ]
 
 
+def poison_of_others(now_us):
+    """The same, by topic, for what is said beside calls."""
+    call, fact = ev.new_call_id(now_us), ev.stream_of("acme", "poison")
+    context = {"source": "desk", "at": now_us, "v": 1, "tenant": "acme", "campaign": "spring"}
+    complaint = ev.encode(ev.ComplaintFiled(**context, stream=fact, seq=0, channel="phone"))
+    words = ev.encode(ev.WordsHeard(**context, stream=call, seq=0, turn=1, text=WORDS))
+    return {
+        ev.Topic.OUTCOMES: [
+            ("malformed", b"not JSON"),
+            ("wrong_topic", ev.encode(ev.NodeEntered(**context, stream=call, seq=8, turn=1, node="hello"))),
+            ("wrong_stream", _with(complaint, seq=1)),
+            ("clock", _with(complaint, at=0)),
+        ],
+        ev.Topic.CONTENT: [
+            ("wrong_stream", _with(words, stream=fact)),
+            ("refused_by_store", words[:-1] + b',"of_a_newer_writer":"\xff"}'),
+            ("malformed", WORDS.encode()),
+        ],
+        ev.Topic.CONTROL: [("wrong_topic", complaint), ("unknown_type", _with(complaint, type="MoonLanded"))],
+    }
+
+
 @dataclass
 class Mixed:
     """What was produced, and what was there at the end."""
@@ -68,6 +90,8 @@ class Mixed:
     counted: dict
     poisoned: dict  # the poison records by offset
     letters: list
+    others: dict
+    poison_of_others: dict
     read_again: float
     exits: dict
 
@@ -83,6 +107,9 @@ def mixed(store_url, tmp_path_factory, ground):
         house.broker.produce(
             [*twice[:200], *(("poison", value) for _, value in bad), *twice[200:], *good[:100], (key, conflict)]
         )
+        beside, bad_beside = others(6), poison_of_others(time.time_ns() // 1000)
+        for topic, said in beside.items():
+            house.broker.produce([*said, *(("poison", v) for _, v in bad_beside[topic]), *said[:5]], topic)
         house.read()
         counted = {name: worker.counted(name) for name in _COUNTED}
         exits = {"flushed": worker.stop()}
@@ -96,8 +123,9 @@ def mixed(store_url, tmp_path_factory, ground):
             house.broker.kill()
         exits["without a broker"] = again.stop()
         yield Mixed(
-            house.url, good + more, bad, conflict, len(good) + 101, counted, poisoned, letters, read_again, exits
-        )
+            house.url, good + more, bad, conflict, len(good) + 101 + 3 * 5, counted, poisoned,
+            letters, beside, bad_beside, read_again, exits,
+        )  # fmt: skip
 
 
 _RECORDS, _DUPLICATES = "turnlog_ingest_records_total", "turnlog_ingest_duplicates_total"
@@ -115,15 +143,30 @@ def test_records_that_were_said_twice_are_counted_as_duplicates_and_not_as_event
 
 
 def test_poison_is_buried_with_its_reason_and_its_origin_and_its_bytes_apart(mixed):
-    letters = [(letter, content) for letter, content in mixed.letters if letter.reason != "conflict"]
+    letters = [
+        (letter, content)
+        for letter, content in mixed.letters
+        if letter.reason != "conflict" and letter.topic == ev.Topic.CALLS
+    ]
     expected = Counter((reason, value[:CONTENT_BYTES_MAX]) for reason, value in mixed.poison)
     assert Counter((letter.reason, content) for letter, content in letters) == expected
     values = mixed.poisoned
     assert {letter.offset: letter.size for letter, _ in letters} == {o: len(v) for o, v in values.items()}
     for letter, content in letters:
-        assert letter.topic == ev.Topic.CALLS
         assert content == values[letter.offset][:CONTENT_BYTES_MAX]
         assert not any(word in letter.detail for word in ("my words", "MoonLanded"))
+
+
+def test_what_is_said_beside_calls_is_stored_once_in_the_table_of_its_topic(mixed):
+    assert other_faults(mixed.url, mixed.others) == []
+
+
+def test_poison_of_every_topic_is_buried_by_its_topic_and_its_bytes_are_among_words_alone(mixed):
+    letters = [(letter, content) for letter, content in mixed.letters if letter.topic != ev.Topic.CALLS]
+    expected = {(topic, *one) for topic, bad in mixed.poison_of_others.items() for one in bad}
+    assert {(letter.topic, letter.reason, content) for letter, content in letters} == expected
+    assert len(letters) == len(expected)
+    assert not any(WORDS in letter.detail for letter, _ in letters)
 
 
 def test_another_payload_under_a_known_identity_is_a_conflict_and_the_first_survives(mixed):

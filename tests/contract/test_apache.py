@@ -3,9 +3,17 @@
 import os
 import signal
 import time
+from contextlib import closing
 
 import pytest
+from kafka import KafkaAdminClient, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
+from ingest.stream.intake import Spot
+from ingest.stream.logs import BrokerUnreachable
+from ingest.stream.reading import Reading
+from ingest.stream.topics import configs_of
+from ingest.stream.watchdog import AroundAWorker
 from runtime.emit.kafka import KafkaLog
 from runtime.events import Topic
 from tests.contract.ground import PATIENCE_S, by_key, house_on, until
@@ -27,6 +35,41 @@ def test_a_record_bears_the_time_at_which_the_broker_got_it_whatever_its_produce
     broker.produce([("call-1", b"fact")], timestamp_ms=86_400_000)
     [record] = broker.records(Topic.CALLS)
     assert before_ms <= record.timestamp <= time.time_ns() // 1_000_000
+
+
+def test_each_topic_is_made_with_its_own_retention(broker):
+    with closing(KafkaAdminClient(**broker.address.options())) as admin:
+        asked = [ConfigResource(ConfigResourceType.TOPIC, topic.value) for topic in Topic]
+        found = admin.describe_configs(asked)["topic"]
+    for topic in Topic:
+        wanted = configs_of(topic)
+        assert {name: found[topic.value][name]["value"] for name in wanted} == wanted
+
+
+def test_a_watchdog_takes_no_marker_of_a_transaction_for_a_record(broker):
+    """A log that ends in one is never committed to its end, and there is nothing to read all the same."""
+    around = AroundAWorker(Reading(broker.address, broker.group), lambda: None)
+    with closing(KafkaProducer(bootstrap_servers=broker.servers, transactional_id="t")) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        offset = producer.send(Topic.CALLS.value, value=b"fact", key=b"k").get(10).offset
+        producer.commit_transaction()
+    [record] = broker.records(Topic.CALLS)
+    spot = Spot(Topic.CALLS.value, record.partition)
+    broker.committed()  # a broker that has just started makes itself a coordinator when it is asked
+
+    def behind():
+        try:
+            return around.behind()
+        except BrokerUnreachable:
+            return None
+
+    until(lambda: behind() == {spot: offset}, "the record is there to be read")
+    with closing(KafkaAdminClient(**broker.address.options())) as admin:
+        admin.alter_group_offsets(broker.group, {TopicPartition(*spot): OffsetAndMetadata(offset + 1, "", -1)})
+        [end] = admin.list_partition_offsets({TopicPartition(*spot): OffsetSpec.LATEST}).values()
+    assert end.offset == offset + 2
+    assert behind() == {}
 
 
 def test_a_producer_outlives_its_broker_and_nothing_is_lost_or_doubled_or_out_of_order(broker):
