@@ -13,6 +13,7 @@ from deploy.commands.demo import demo
 from deploy.commands.doctor import doctor
 from deploy.commands.door import door
 from deploy.commands.parts import store, worker
+from deploy.commands.rebuild import rebuild
 from deploy.commands.sql import sql
 from deploy.commands.stack import down, up
 from deploy.commands.terminal import talk
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, up, down, doctor, sql, worker, store, door):
+for _command in (demo, up, down, doctor, sql, rebuild, worker, store, door):
     app.command()(_command)
 app.add_typer(call, name="call")
 

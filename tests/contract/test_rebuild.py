@@ -1,0 +1,113 @@
+"""Every table follows from the log: built anew it is the same, and what is not the same is found and mended."""
+
+from contextlib import closing
+
+import pytest
+
+from ingest import query
+from ingest.partition import Limits
+from ingest.position import OFFSETS_MAX
+from ingest.replay import RebuildRefused, rebuild
+from ingest.replay.rebuild import SHADOW
+from ingest.replay.source import members
+from runtime import events as ev
+from runtime.emit import Brokers
+from tests.contract.ground import EPOCH_RECORDS, house_on, until
+from tests.contract.grounds import ground_named
+from tests.contract.processes import Store
+from tests.contract.said import calls, faults
+
+LIMITS = Limits(epoch_records=EPOCH_RECORDS)
+
+
+@pytest.fixture(scope="module", params=["embedded-plain", "apache-plain"])
+def read(request, tmp_path_factory):
+    """A house that has read repeats, poison and a wiped broker's second log; its worker still runs."""
+    folder = tmp_path_factory.mktemp("rebuild")
+    with Store(folder / "db") as store, house_on(ground_named(request.param, request), store.url, folder) as house:
+        first, second = calls(12), calls(12, seed=1)
+        worker = house.worker()
+        house.broker.produce([*first, *first[:40], ("poison", b"not JSON")])
+        house.read()
+        house.broker.wipe()
+        house.broker.produce([*second, *first[:30]])
+        house.read()
+        yield house, worker, [*first, *second]
+
+
+def built(house, *, verify, brokers=True):
+    return rebuild(
+        house.url, Brokers(house.broker.servers) if brokers else None, house.broker.group, verify=verify, limits=LIMITS
+    )
+
+
+def databases(url):
+    with closing(query.connect(url)) as client:
+        return {row["name"] for row in query.rows(client, "SELECT name FROM system.databases")}
+
+
+def test_a_build_beside_a_running_worker_is_equal_and_leaves_nothing(read):
+    house, worker, said = read
+    outcome = built(house, verify=True)
+    assert outcome.differences == ()
+    assert outcome.rows["events_log"] == len(said)
+    assert outcome.rows["latency_1m_log"] > 10
+    assert outcome.rows["quality_1m_log"] > 10
+    assert outcome.rows["calls_log"] == 24
+    assert SHADOW not in databases(house.url)
+    assert worker.alive
+
+
+def test_the_seam_is_told(read):
+    house, _, _ = read
+    calls_seams = [s for s in built(house, verify=True).seams if s.topic == ev.Topic.CALLS]
+    old = [s for s in calls_seams if s.held_below is None]
+    live = [s for s in calls_seams if s.held_below is not None]
+    assert all(s.stored_below is None for s in old)  # the wiped log: from the tables, to its end
+    assert {s.partition: s.held_below for s in live if s.held_below} == house.broker.committed()
+    assert old
+    assert len({s.log for s in live}) == 1
+
+
+def test_a_row_that_does_not_follow_from_the_log_is_found_and_named(read):
+    house, _, _ = read
+    with closing(query.connect(house.url)) as client:
+        row = "minute, tenant, campaign, component, provider, model, log, partition, epoch, version"
+        client.command(
+            f"INSERT INTO latency_1m_log SELECT {row}, mapAdd(buckets, map(toInt16(7), toUInt32(1)))"
+            " FROM latency_1m_log FINAL ORDER BY minute, log, partition, epoch LIMIT 1"
+        )
+    (difference,) = built(house, verify=True).differences
+    assert difference.table == "latency_1m_log"
+    assert len(difference.examples) == 1
+    assert any(component in difference.examples[0] for component in ("asr", "response", "tts"))
+
+
+def test_nothing_is_replaced_under_a_running_worker(read):
+    house, _, _ = read
+    with pytest.raises(RebuildRefused, match="--verify"):
+        built(house, verify=False)
+
+
+def test_without_workers_the_new_tables_take_the_place_and_the_next_worker_goes_on(read):
+    house, worker, said = read
+    assert faults(house.url, said) != []  # by the row of the test before
+    worker.stop()
+    until(lambda: not members(Brokers(house.broker.servers), house.broker.group), "the group has forgotten it")
+    outcome = built(house, verify=False)
+    assert outcome.swapped
+    assert faults(house.url, said) == []
+    more = calls(6, seed=2)
+    house.worker()
+    house.broker.produce(more)
+    house.read()
+    assert faults(house.url, said, more) == []
+    assert built(house, verify=True).differences == ()
+
+
+def test_without_a_broker_all_comes_from_the_tables(read):
+    house, _, _ = read
+    outcome = built(house, verify=True, brokers=False)
+    assert outcome.differences == ()
+    assert {s.held_below for s in outcome.seams} == {None}
+    assert OFFSETS_MAX not in {s.stored_below for s in outcome.seams}
