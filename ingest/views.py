@@ -30,6 +30,7 @@ class View(StrEnum):
     CALL_COMPLETENESS = "call_completeness"
     COMPLETENESS = "completeness"
     PRODUCERS = "producers"
+    CORRECTIONS = "corrections"
 
 
 class Column(NamedTuple):
@@ -367,6 +368,16 @@ VIEWS: Mapping[View, Description] = {
             Column("open_calls", _COUNT, "calls that the last beat names"),
             Column("spooled", _COUNT, "records that waited on its disk at the last beat"),
             Column("dropped", _COUNT, "records that it has lost since its start"),
+        ),
+    ),
+    View.CORRECTIONS: Description(
+        "one key of a rollup that was put right after its day had been consolidated",
+        "none: a row is a correction",
+        (
+            Column("at", _MOMENT, "when it was put right"),
+            Column("rollup", _NAME, "the table behind the view"),
+            *(_MINUTE, _TENANT, Column("dimensions", "Array(String)", "the rollup's columns after tenant")),
+            *(Column("before", _COUNT, "what it counted"), Column("after", _COUNT, "what it counts since")),
         ),
     ),
 }
