@@ -242,7 +242,7 @@ VIEWS: Mapping[View, Description] = {
         ),
     ),
     View.QUALITY_1M: Description(
-        "one minute of a campaign, counted by the event's own time",
+        "one minute of a campaign, counted by the time of the event",
         _FOLDED,
         (
             *(_MINUTE, _TENANT, _CAMPAIGN),
