@@ -283,7 +283,7 @@ VIEWS: Mapping[View, Description] = {
             Column("started_at", f"Nullable({_MOMENT})", "NULL until CallStarted has arrived"),
             Column("complaints", _COUNT, "complaints about this call"),
             Column("consents_revoked", _COUNT, "consents that were revoked because of it"),
-            Column("opted_out", "UInt8", f"1 when its disposition is {OPTED_OUT}"),
+            Column("opted_out", "LowCardinality(UInt8)", f"1 when its disposition is {OPTED_OUT}"),
             Column(
                 "hung_up_early",
                 "UInt8",
@@ -332,7 +332,7 @@ VIEWS: Mapping[View, Description] = {
         "one call: whether all that was said of it has arrived",
         "counted over first deliveries",
         (
-            *(_TENANT, _DAY, _CALL, _CAMPAIGN),
+            *(_TENANT, _DAY, _CALL, Column("campaign", "String", "the campaign")),
             Column(
                 "state",
                 _NAME,
@@ -348,7 +348,12 @@ VIEWS: Mapping[View, Description] = {
         "one day of a campaign: whether all that was said has arrived",
         "counted over first deliveries",
         (
-            *(_TENANT, _DAY, _CAMPAIGN, Column("calls", _COUNT, "its calls, those lost among them")),
+            *(
+                _TENANT,
+                _DAY,
+                Column("campaign", "String", "the campaign"),
+                Column("calls", _COUNT, "its calls, those lost among them"),
+            ),
             Column("complete", _COUNT, "all that their writers said is stored"),
             Column("incomplete", _COUNT, "a writer has closed, and events of it are missing"),
             Column("unknown", _COUNT, "a writer has not closed: the call runs, or who wrote it never says how much"),
@@ -375,7 +380,7 @@ VIEWS: Mapping[View, Description] = {
         "none: a row is a correction",
         (
             Column("at", _MOMENT, "when it was put right"),
-            Column("rollup", _NAME, "the table behind the view"),
+            Column("rollup_table", _NAME, "the table behind the view"),
             *(_MINUTE, _TENANT, Column("dimensions", "Array(String)", "the rollup's columns after tenant")),
             *(Column("before", _COUNT, "what it counted"), Column("after", _COUNT, "what it counts since")),
         ),

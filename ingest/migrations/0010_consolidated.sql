@@ -76,4 +76,4 @@ ENGINE = MergeTree
 ORDER BY (minute, rollup, tenant, dimensions, at)
 TTL toDate(minute) + INTERVAL 400 DAY;
 
-CREATE OR REPLACE VIEW corrections AS SELECT at, rollup, minute, tenant, dimensions, before, after FROM corrections_log;
+CREATE OR REPLACE VIEW corrections AS SELECT at, rollup AS rollup_table, minute, tenant, dimensions, before, after FROM corrections_log;

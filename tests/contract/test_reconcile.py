@@ -322,9 +322,9 @@ def test_what_arrives_for_a_merged_day_is_counted_by_a_correction_that_is_report
     assert rollups.stored(client, *hour_of(OLD_US)) == truth
     assert sum(truth[k].total() for k in truth if k[0] is Log.QUALITY_1M and k[-1] == "loops") == 1
     told = query.rows(
-        client, "SELECT rollup, dimensions, sum(after - before) AS more FROM corrections GROUP BY rollup, dimensions"
+        client, "SELECT rollup_table AS at, dimensions, sum(after - before) AS more FROM corrections GROUP BY ALL"
     )
-    assert {(r["rollup"], r["dimensions"][-1]): r["more"] for r in told} == {
+    assert {(r["at"], r["dimensions"][-1]): r["more"] for r in told} == {
         ("latency_1m_log", ""): 2, ("quality_1m_log", "turns"): 2, ("quality_1m_log", "calls_started"): 1,
         ("quality_1m_log", "loops"): 1,
     }  # fmt: skip
