@@ -18,10 +18,16 @@ def opened_store(
 
     Raises IngestError or DeployError with what to do.
     """
-    _, url = servers(settings)
-    if url is not None:
-        with closing(connect(url, receive_timeout_s)) as client:
-            yield client
+    with opened_store_url(settings, say) as url, closing(connect(url, receive_timeout_s)) as client:
+        yield client
+
+
+@contextmanager
+def opened_store_url(settings: Settings, say: Callable[[str], None]) -> Iterator[str]:
+    """Its address, for whoever needs several clients."""
+    _, running = servers(settings)
+    if running is not None:
+        yield running
         return
     starting = holder(settings.state)
     if starting is not None:
@@ -35,5 +41,5 @@ def opened_store(
             f"there is no store in {str(settings.state)!r} yet: run `turnlog demo` first, or set CLICKHOUSE_URL"
         )
     say("opening the store")
-    with running_store(folder, say) as url, closing(connect(url, receive_timeout_s)) as client:
-        yield client
+    with running_store(folder, say) as url:
+        yield url

@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, up, down, doctor, sql, worker, store, door, rebuild, erase):
+for _command in (demo, up, down, doctor, sql, rebuild, worker, store, door, erase):
     app.command()(_command)
 call.command("replay")(replay)
 app.add_typer(call, name="call")

@@ -40,7 +40,7 @@ class Expiry(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True, kw_only=True):
-    """`known`: a worker has stored the erasure. Counts are of rows as stored. `parts` hold old bytes, `parts_s` at most."""
+    """`known`: a worker has stored the erasure. Counts are of rows as stored; `parts` hold old bytes for a while."""
 
     tenant: str
     lead_sha256: str

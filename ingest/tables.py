@@ -11,7 +11,7 @@ import pyarrow as pa
 from ingest.views import COLUMNS, VIEWS, View
 from runtime.events import Topic
 
-__all__ = ["COLUMNS", "DERIVED", "RAW", "SCHEMAS", "VIEWS", "Log", "View"]
+__all__ = ["COLUMNS", "RAW", "SCHEMAS", "VIEWS", "Log", "View"]
 
 
 class Log(StrEnum):
@@ -68,9 +68,6 @@ RAW: Mapping[Topic, Log] = {
     Topic.CONTROL: Log.CONTROL,
     Topic.CONTENT: Log.CONTENT,
 }
-
-# What is folded from them, and can be thrown away: every other table of events. `rebuild` makes these anew.
-DERIVED: tuple[Log, ...] = tuple(log for log in Log if log not in RAW.values() and log is not Log.LOGS)
 
 
 def _rollup(*dimensions: str) -> pa.Schema:

@@ -34,15 +34,8 @@ class Progress:
     numbers: dict[str, int] = field(default_factory=dict)
 
 
-def is_over(spans: Iterable[ForeignSpan]) -> bool:
-    """Whether the span that ends last has come: the conversation, the session, or the root of anything else."""
-    all_spans = list(spans)
-    if any(s.dialect is not Dialect.OTHER for s in all_spans):
-        return any(_is_call(s) for s in all_spans)
-    return any(not s.parent for s in all_spans)
-
-
-def _is_call(span: ForeignSpan) -> bool:
+def is_call(span: ForeignSpan) -> bool:
+    """Whether it is the span around a whole call, which ends last: the conversation, the session."""
     return (span.dialect, span.name) in {(Dialect.PIPECAT, "conversation"), (Dialect.LIVEKIT, "agent_session")}
 
 
@@ -87,7 +80,7 @@ def _told(trace: Trace, envelope: Envelope) -> list[Told]:
 
 def _context(trace: Trace, call: str, envelope: Envelope) -> Context:
     """By the call's own span first, then by the process that sent it, then by the door's own settings."""
-    owners = [s for s in trace.spans if _is_call(s)] or [s for s in trace.spans if not s.parent]
+    owners = [s for s in trace.spans if is_call(s)] or [s for s in trace.spans if not s.parent]
     spoken = [*owners, *trace.spans]
 
     def of_span(fact: str) -> str:

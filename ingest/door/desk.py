@@ -42,7 +42,7 @@ class Desk:
         self._meters, self._journal = meters, journal
         self._lock = threading.Lock()  # of the traces and the journal
         self._telling = threading.Lock()
-        self._behind = False
+        self._behind = self._unwritten = False
         self._owed: list[_Owed] = []  # handed to the log, and not known to be delivered
         self._lost_before = self._lost()
         meters.watch(lambda: len(traces))
@@ -52,7 +52,7 @@ class Desk:
         return self._traces.full
 
     def take(self, spans: Iterable[ForeignSpan], now_s: float) -> Counter[str]:
-        """Keep the spans, on disk too; how many were not taken, by reason."""
+        """Keep the spans, on disk too; how many were not taken, by reason. Raises OSError when the disk takes none."""
         refused: Counter[str] = Counter()
         taken = []
         with self._lock:
@@ -65,8 +65,13 @@ class Desk:
                 else:
                     self._meters.dropped(fate.value)  # the sender has done its duty
             if self._journal is not None and taken:
-                self._journal.took(taken)
-                self._journal.sync()
+                try:
+                    self._journal.took(taken)
+                    self._journal.sync()
+                except OSError:
+                    for span in taken:
+                        self._traces.withdraw(span)
+                    raise
         self._meters.accepted(len(taken))
         return refused
 
@@ -80,7 +85,7 @@ class Desk:
             said = 0
             for trace, held, spans in due:
                 self._owed.append(_Owed(trace, held, len(spans), set(held.progress.keys)))
-                said += self._say(tell(spans, held.progress, self._envelope))
+                said += self._say(self._told(spans, held))
                 if not held.progress.call:
                     self._meters.dropped("no_dialect", len(spans))
                 if said >= EVENTS_PER_FLUSH:
@@ -91,6 +96,14 @@ class Desk:
                 return False
             self._forget(now_s)
         return True
+
+    def _told(self, spans: list[ForeignSpan], held: Held) -> list[Event]:
+        try:
+            return tell(spans, held.progress, self._envelope)
+        except Exception as error:  # noqa: BLE001  one call that no map can read must not stop the others, nor a restart
+            _log.error("a trace of %d spans could not be read: %s", len(spans), type(error).__name__)
+            self._meters.dropped("unreadable", len(spans))
+            return []
 
     def _say(self, events: list[Event]) -> int:
         values = [(event, value) for event in events if (value := self._encoded(event)) is not None]
@@ -111,13 +124,11 @@ class Desk:
             self._owed.clear()
         elif not waiting:
             with self._lock:
-                for owed in self._owed:
-                    if len(owed.held.spans) == owed.spans:  # else something came meanwhile
-                        self._traces.told(owed.trace)
-                        if self._journal is not None:
-                            self._journal.told(owed.trace)
-                if self._journal is not None:
-                    self._journal.sync()
+                # Of others something came meanwhile.
+                whole = [owed.trace for owed in self._owed if len(owed.held.spans) == owed.spans]
+                for trace in whole:
+                    self._traces.told(trace)
+                self._note(whole, [])
             self._owed.clear()
         behind, self._behind = self._behind, bool(lost or waiting)
         if self._behind and not behind:
@@ -126,11 +137,23 @@ class Desk:
 
     def _forget(self, now_s: float) -> None:
         with self._lock:
-            closed = self._traces.forget(now_s)
-            if self._journal is not None and closed:
-                self._journal.closed(closed)
-                if not self._journal.rewrite_if_large(self._traces):
-                    self._journal.sync()
+            self._note([], self._traces.forget(now_s))
+
+    def _note(self, told: list[str], closed: list[str]) -> None:
+        """Into the journal. What a full disk does not take is said again after a restart, under the same identities."""
+        if self._journal is None or not (told or closed):
+            return
+        try:
+            self._journal.told(told)
+            self._journal.closed(closed)
+            if not self._journal.rewrite_if_large(self._traces):
+                self._journal.sync()
+        except OSError as error:
+            if not self._unwritten:
+                _log.warning("the door cannot write its journal: %s", error.strerror)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _lost(self) -> int:
         """Records that the log gave up: it was full, or the brokers refused them, which not every log can tell."""

@@ -39,6 +39,10 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(_Line)
 
 
+def _lines(lines: Iterable[_Line]) -> bytes:
+    return b"".join(_ENCODER.encode(line) + b"\n" for line in lines)
+
+
 class Journal:
     """Append, then `sync`: what is synced outlives the process and the machine's power."""
 
@@ -92,13 +96,13 @@ class Journal:
         return count
 
     def took(self, spans: Iterable[ForeignSpan]) -> None:
-        self._file.write(b"".join(_ENCODER.encode(_Line(span=s)) + b"\n" for s in spans))
+        self._file.write(_lines(_Line(span=s) for s in spans))
 
-    def told(self, trace: str) -> None:
-        self._file.write(_ENCODER.encode(_Line(told=trace)) + b"\n")
+    def told(self, traces: Iterable[str]) -> None:
+        self._file.write(_lines(_Line(told=t) for t in traces))
 
     def closed(self, traces: Iterable[str]) -> None:
-        self._file.write(b"".join(_ENCODER.encode(_Line(closed=t)) + b"\n" for t in traces))
+        self._file.write(_lines(_Line(closed=t) for t in traces))
 
     def sync(self) -> None:
         self._file.flush()
@@ -110,16 +114,16 @@ class Journal:
             return False
         beside = self._path.with_suffix(".new")
         with self._open(beside, "wb") as file:
-            self._file.close()
-            self._file = file
-            self.closed(traces.closed())
+            file.write(_lines(_Line(closed=t) for t in traces.closed()))
             for trace, held in traces.held():
-                self.took(held.spans.values())
+                file.write(_lines(_Line(span=s) for s in held.spans.values()))
                 if not held.fresh:
-                    self.told(trace)
-            self.sync()
+                    file.write(_lines([_Line(told=trace)]))
+            file.flush()
+            self._to_disk(file.fileno())
         beside.replace(self._path)
-        self._file = self._open(self._path, "ab")
+        old, self._file = self._file, self._open(self._path, "ab")
+        old.close()
         return True
 
     def close(self) -> None:

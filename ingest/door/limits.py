@@ -3,6 +3,7 @@
 BODY_BYTES_MAX = 4 * 2**20  # of a request as it comes: 413
 BODY_UNPACKED_BYTES_MAX = 32 * 2**20  # of a request once unpacked: 413
 REQUESTS_AT_ONCE_MAX = 8  # being read or unpacked: 429
+BODY_READ_S = 20.0  # for a body to come: 408
 SPANS_PER_REQUEST_MAX = 10_000  # the rest of the request is refused, and counted in its answer
 SPANS_PER_SECOND_MAX = 5_000  # over all senders: 429, with the seconds to wait
 SPANS_BURST_MAX = 20_000  # that may come at once after silence

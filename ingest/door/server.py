@@ -14,6 +14,7 @@ from ingest.door import otlp, status
 from ingest.door.desk import Desk
 from ingest.door.limits import (
     BODY_BYTES_MAX,
+    BODY_READ_S,
     BODY_UNPACKED_BYTES_MAX,
     REQUESTS_AT_ONCE_MAX,
     RETRY_AFTER_MAX_S,
@@ -42,6 +43,7 @@ class Guard:
     unpacked_bytes_max: int = BODY_UNPACKED_BYTES_MAX
     spans_max: int = SPANS_PER_REQUEST_MAX
     at_once_max: int = REQUESTS_AT_ONCE_MAX
+    read_s: float = BODY_READ_S
 
 
 class Server:
@@ -97,10 +99,16 @@ class Server:
         kind = request.content_type
         self._reading += 1
         try:
-            body = await self._body(request)
+            async with asyncio.timeout(self._guard.read_s):
+                body = await self._body(request)
             taken = await asyncio.to_thread(self._read, body, request.headers.get("Content-Encoding", ""), kind)
             self._rate.charge(len(taken.spans) + sum(taken.refused.values()))
             refused = taken.refused + await asyncio.to_thread(self._desk.take, taken.spans, self._clock())
+        except TimeoutError:
+            raise Refused(408, 4, "slow", "the body came too slowly: send it again") from None
+        except OSError as error:
+            why = f"the door cannot write its journal ({error.strerror}): send it again later"
+            raise Refused(503, 14, "journal", why, RETRY_AFTER_MAX_S) from None
         finally:
             self._reading -= 1
         self._meters.dropped("attribute", taken.attributes_dropped)

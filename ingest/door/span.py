@@ -5,6 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 Fact = int | float | bool | str
+MICROS_MAX = 2**32 - 1  # what a duration of the log holds
 
 
 class Dialect(StrEnum):
@@ -44,7 +45,7 @@ class ForeignSpan(Struct, frozen=True, gc=False, omit_defaults=True):
     def micros(self, fact: str) -> int | None:
         """A duration that was given in seconds; a missing one, and LiveKit's 0 for a missing one, is none."""
         seconds = self.number(fact)
-        return round(seconds * 1e6) if seconds and seconds < _MICROS_MAX / 1e6 else None
+        return round(seconds * 1e6) if seconds and seconds < MICROS_MAX / 1e6 else None
 
     def text(self, fact: str) -> str:
         value = self.facts.get(fact)
@@ -55,12 +56,9 @@ class ForeignSpan(Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def duration_us(self) -> int:
-        return min(self.end_us - self.start_us, _MICROS_MAX)
+        return min(self.end_us - self.start_us, MICROS_MAX)
 
     @property
     def weight(self) -> int:
         """About what it takes in memory, in bytes."""
         return 1_000 + 100 * (len(self.facts) + len(self.about)) + sum(100 + 4 * len(text) for _, text in self.words)
-
-
-_MICROS_MAX = 2**32 - 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ingest.door.call import Progress, is_over
+from ingest.door.call import Progress, is_call
 from ingest.door.limits import (
     CLOSED_REMEMBERED_MAX,
     CLOSED_REMEMBERED_S,
@@ -20,7 +20,7 @@ from ingest.door.limits import (
     SPANS_PER_TRACE_MAX,
     TRACES_HELD_MAX,
 )
-from ingest.door.span import ForeignSpan
+from ingest.door.span import Dialect, ForeignSpan
 
 
 class Fate(StrEnum):
@@ -50,6 +50,16 @@ class Held:
     last_s: float = 0.0
     fresh: bool = True
     weight: int = 0
+    voice: bool = False  # a framework's spans are among them
+    ended: bool = False  # the span around the call has come
+    rooted: bool = False
+
+    @property
+    def over(self) -> bool:
+        """The span that ends last has come: that of the call, or the root of anything else. A call that was told is
+        over, or was taken for it.
+        """
+        return bool(self.progress.call) or (self.ended if self.voice else self.rooted)
 
 
 class Traces:
@@ -91,25 +101,32 @@ class Traces:
             return Fate.TOO_MANY
         held.spans[span.span] = span
         held.last_s, held.fresh = now_s, True
+        held.voice |= span.dialect is not Dialect.OTHER
+        held.ended |= is_call(span)
+        held.rooted |= not span.parent
         held.weight += span.weight
         self.bytes += span.weight
         self.spans += 1
         self._held.move_to_end(span.trace)
         return Fate.TAKEN
 
+    def withdraw(self, span: ForeignSpan) -> None:
+        """It was taken and could not be kept: the sender will send it again."""
+        held = self._held[span.trace]
+        del held.spans[span.span]
+        held.weight -= span.weight
+        self.bytes -= span.weight
+        self.spans -= 1
+        if not held.spans:
+            del self._held[span.trace]
+
     def due(self, now_s: float, at_once: bool = False) -> Iterator[tuple[str, Held]]:
         """The traces whose call is to be told now. `at_once`: all of them, as when the door closes."""
         excess = len(self._held) - self._traces_max
         for place, (trace, held) in enumerate(list(self._held.items())):
-            silent_s = now_s - held.last_s
-            if not held.fresh:
-                continue
-            if not at_once and place >= excess and silent_s < self.patience.idle_s:
-                # A call that was told is one that is over, or was taken for it.
-                over = bool(held.progress.call) or is_over(held.spans.values())
-                if not over or silent_s < self.patience.settle_s:
-                    continue
-            yield trace, held
+            patience_s = self.patience.settle_s if held.over else self.patience.idle_s
+            if held.fresh and (at_once or place < excess or now_s - held.last_s >= patience_s):
+                yield trace, held
 
     def told(self, trace: str) -> None:
         """Everything that `due` gave of this trace has been said."""

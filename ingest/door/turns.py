@@ -1,5 +1,6 @@
 """What all voice dialects say of a turn in the same way. Pure."""
 
+from ingest.door.span import MICROS_MAX
 from ingest.door.told import Told
 from runtime.events import Component, SpanEnded, SpanStatus
 
@@ -18,7 +19,7 @@ def turn_span(key: str, turn: int, silent_us: int, end_us: int, latency_us: int 
             "component": Component.TURN,
             "status": SpanStatus.OK if latency_us is not None else SpanStatus.CANCELLED,
             "first_us": latency_us,
-            "duration_us": max(end_us - silent_us, 0),
+            "duration_us": min(max(end_us - silent_us, 0), MICROS_MAX),
         },
     )
 

@@ -1,8 +1,6 @@
-"""Builds every projection anew beside the live one, and proves the two equal. The log and raw rows stay as they are."""
+"""Builds the tables anew from the log, beside those in use, compares both, and puts the new ones in their place."""
 
-from ingest.replay.compare import Compared, Difference
-from ingest.replay.errors import NoRoomToRebuild, RebuildRuns
-from ingest.replay.rebuild import Rebuilt, Wish, rebuild
-from ingest.replay.sources import Stretch
+from ingest.replay.compare import Difference
+from ingest.replay.rebuild import Outcome, RebuildRefused, Seam, rebuild
 
-__all__ = ["Compared", "Difference", "NoRoomToRebuild", "RebuildRuns", "Rebuilt", "Stretch", "Wish", "rebuild"]
+__all__ = ["Difference", "Outcome", "RebuildRefused", "Seam", "rebuild"]

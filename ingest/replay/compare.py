@@ -1,175 +1,104 @@
-"""Compares the live tables with their shadow by hashes of rows, as far as both have been folded. Changes nothing.
+"""Whether two builds of one table hold the same rows: counts and hashes of collapsed rows, in the store itself.
 
-Versions and times of arrival are left out, and rollups are added up over epochs and partitions as their views do. A
-worker may write on meanwhile. So rows beyond the bound are left out, and of what is folded from several events the
-calls and minutes that an event beyond the bound touches. Raw rows are written before what is made of them: whatever
-seems to differ is looked at once more, after it was read, for being touched.
+What tells one writing from another is left out: versions and arrival times. So is what lies beyond the bound of the
+rebuild, which only the table in use can hold.
 """
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
-from msgspec import Struct
 
-from ingest.replay.sources import Stretch
+from ingest.position import OFFSETS_MAX
+from ingest.replay.source import Stretch
 from ingest.store.faults import translated
-from ingest.tables import DERIVED, RAW, Log
+from ingest.tables import RAW, Log
 
-DIFFERENCES_MAX = 1_000  # looked at, of a table
 EXAMPLES_MAX = 5
-_LEFT_OUT = frozenset({"first", "arrived", "version", "payload_hash", "closing"})
-_FOLD = frozenset({"log", "partition", "epoch", "version", "buckets"})
-_TTL = re.compile(r"TTL (.+?) \+ (?:toIntervalDay\((\d+)\)|INTERVAL (\d+) DAY)")
+# Rows about to expire: whether they are gone already is a matter of merges. Days, one less than the table keeps.
+_KEPT_DAYS = {Log.SPANS: 89, Log.CONTENT: 29}
+_LEFT_OUT = frozenset({"first", "arrived", "version"})
+_RAW = frozenset(RAW.values())
+# As pairs: the driver sends a map as JSON, which ClickHouse does not read.
+_BOUND = "CAST({bounds:Array(Tuple(String, UInt64))}, 'Map(String, UInt64)')[concat(log, '/', toString(partition))]"
 
 
-class Difference(Struct, frozen=True):
-    """One key that is not the same on both sides. `where`: in the live table only, in the rebuilt one only, or both."""
-
-    key: dict[str, str]
-    where: str
-
-
-class Compared(Struct, frozen=True):
-    """`differences` counts no further than DIFFERENCES_MAX. `rows` of the rebuilt table were compared."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A table whose builds differ: rows of each, and keys of some that differ."""
 
     table: str
-    rows: int
-    differences: int
-    examples: tuple[Difference, ...] = ()
-
-    @property
-    def equal(self) -> bool:
-        return self.differences == 0
+    live_rows: int
+    built_rows: int
+    examples: tuple[str, ...]
 
 
-class _Table(Struct, frozen=True):
-    """How the rows of one table are identified and hashed. `rows` is a query over `{db}`; `touched` one for the minutes
-    or calls that an event beyond the bound touches.
-    """
-
-    log: Log
-    key: tuple[str, ...]
-    day: str
-    value: tuple[str, ...]
-    rows: str
-    touched: str = ""
+def compared() -> tuple[Log, ...]:
+    """All tables but the register of logs, which a rebuild copies."""
+    return tuple(log for log in Log if log is not Log.LOGS)
 
 
-def compare(client: Client, live: str, shadow: str, stretches: Sequence[Stretch]) -> list[Compared]:
-    """Every table, derived ones and raw ones. Raises StoreUnreachable or StoreRefused."""
-    beyond = beyond_sql(stretches)
-    return [_compared(client, _table(client, log, live, beyond), live, shadow) for log in (*DERIVED, *RAW.values())]
+def derived() -> tuple[Log, ...]:
+    """The tables that a rebuild replaces. The raw rows stay: they are what is rebuilt from."""
+    return tuple(log for log in compared() if log not in _RAW)
 
 
-def beyond_sql(stretches: Iterable[Stretch]) -> str:
-    """Whether a row's record lies where the rebuild has not been."""
-    known: dict[str, list[str]] = {}
-    for s in stretches:
-        within = f"(partition = {s.place.partition} AND offset < {s.stop})"
-        known.setdefault(s.place.log, []).append(within)
-    reached = [f"(log = {_text(log)} AND ({' OR '.join(places)}))" for log, places in known.items()]
-    return f"NOT ({' OR '.join(reached) or '0'})"
+def compare(client: Client, shadow: str, stretches: Sequence[Stretch], table: Log) -> tuple[int, Difference | None]:
+    """Rows compared, and how the builds differ if they do. `shadow` is the database of the new build."""
+    bounds = _bounds(stretches)
+    live = _rows(client, table, "")
+    built = _rows(client, table, f"{shadow}.")
+    with translated(f"comparing {table}"):
+        sums = [
+            client.query(f"SELECT count(), sum(h) FROM ({side})", parameters={"bounds": bounds}).result_rows[0]  # noqa: S608
+            for side in (live, built)
+        ]
+        if tuple(sums[0]) == tuple(sums[1]):
+            return int(sums[0][0]), None
+        found = client.query(
+            "SELECT k FROM"  # noqa: S608  names of ours
+            f" (SELECT k, h, 1 AS side FROM ({live}) UNION ALL SELECT k, h, -1 AS side FROM ({built}))"
+            f" GROUP BY k, h HAVING sum(side) != 0 ORDER BY k LIMIT {2 * EXAMPLES_MAX}",
+            parameters={"bounds": bounds},
+        ).result_rows
+    examples = tuple(dict.fromkeys(str(row[0]) for row in found))[:EXAMPLES_MAX]
+    return int(sums[0][0]), Difference(table, int(sums[0][0]), int(sums[1][0]), examples)
 
 
-def _table(client: Client, log: Log, live: str, beyond: str) -> _Table:
-    columns = [str(r[0]) for r in _rows(client, "SELECT name FROM system.columns WHERE database = {d:String}"
-               " AND table = {t:String} ORDER BY position", {"d": live.strip("`"), "t": str(log)})]  # fmt: skip
-    young = _young_sql(client, log, live)
-    if "epoch" in columns:
-        dims = tuple(c for c in columns if c not in _FOLD)
-        touched = " UNION DISTINCT ".join(
-            f"SELECT DISTINCT toStartOfMinute(toDateTime(at, 'UTC')) FROM {live}.{raw} WHERE {beyond}"  # noqa: S608
-            for raw in RAW.values()
-        )
-        rows = (
-            f"SELECT {', '.join(dims)}, sumMap(folded.buckets) AS buckets FROM {{db}}.{log} AS folded FINAL"  # noqa: S608
-            f" WHERE {young} AND minute NOT IN ({touched}) GROUP BY {', '.join(dims)}"
-            " HAVING arraySum(mapValues(buckets)) > 0"
-        )
-        return _Table(log, dims, "toDate(minute)", ("mapSort(buckets)",), rows, touched)
+def _bounds(stretches: Sequence[Stretch]) -> list[tuple[str, int]]:
+    """By log and partition. The topics' logs have other ids, so one list serves all tables."""
+    return [(f"{s.place.log}/{s.place.partition}", min(s.bound, OFFSETS_MAX)) for s in stretches]
+
+
+def _rows(client: Client, table: Log, database: str) -> str:
+    """SQL for the key `k` and the hash `h` of each collapsed row."""
+    with translated(f"describing {table}"):
+        columns = [
+            (str(r[0]), str(r[1]), bool(r[2]))
+            for r in client.query(
+                "SELECT name, type, is_in_sorting_key FROM system.columns WHERE database = currentDatabase()"
+                " AND table = {table:String} AND default_kind != 'MATERIALIZED' ORDER BY position",
+                parameters={"table": table.value},
+            ).result_rows
+        ]
+    kept = [_ordered(name, kind) for name, kind, _ in columns if name not in _LEFT_OUT]
+    key = ", ', ', ".join(f"toString({name})" for name, _, in_key in columns if in_key)
+    where = _within(table, {name for name, _, _ in columns})
+    return f"SELECT concat({key}) AS k, cityHash64({', '.join(kept)}) AS h FROM {database}{table} FINAL WHERE {where}"  # noqa: S608
+
+
+def _ordered(name: str, kind: str) -> str:
+    """A map has an order of writing, which says nothing."""
+    return f"mapSort({name})" if kind.startswith("Map(") else name
+
+
+def _within(table: Log, columns: set[str]) -> str:
+    """Rows that the rebuild can have: see `compare`. Names without a database are those of the table in use."""
+    beyond = f"offset >= {_BOUND}"
     if "offset" in columns:
-        key: tuple[str, ...] = ("tenant", "day", "stream", "source", "seq")
-        touched = ""
-        where = f"{young} AND NOT ({beyond})"
-    else:
-        key = ("tenant", "day", "call_id")
-        touched = f"SELECT tenant, day, stream FROM {live}.{Log.EVENTS} WHERE {beyond}"  # noqa: S608
-        where = f"{young} AND (tenant, day, call_id) NOT IN ({touched})"
-    value = tuple(c for c in columns if c not in _LEFT_OUT)
-    rows = f"SELECT {', '.join(dict.fromkeys((*key, *value)))} FROM {{db}}.{log} FINAL WHERE {where}"  # noqa: S608
-    return _Table(log, key, "day", value, rows, touched)
-
-
-def _young_sql(client: Client, log: Log, live: str) -> str:
-    """What is about to expire may be gone on one side."""
-    made = _rows(
-        client,
-        "SELECT create_table_query FROM system.tables WHERE database = {d:String} AND name = {t:String}",
-        {"d": live.strip("`"), "t": str(log)},
-    )
-    found = _TTL.search(str(made[0][0]))
-    return f"toDate({found[1]}) > today() - {int(found[2] or found[3])} + 1" if found else "1"
-
-
-def _compared(client: Client, table: _Table, live: str, shadow: str) -> Compared:
-    sides = [_by_day(client, table, db) for db in (live, shadow)]
-    rows = sum(count for count, _ in sides[1].values())
-    days = [day for day in sorted(sides[0].keys() | sides[1].keys()) if sides[0].get(day) != sides[1].get(day)]
-    found = _untouched(client, table, _differing(client, table, live, shadow, days)) if days else []
-    examples = tuple(
-        Difference({name: str(value) for name, value in zip(table.key, row, strict=False)}, str(row[len(table.key)]))
-        for row in found[:EXAMPLES_MAX]
-    )
-    return Compared(str(table.log), rows, len(found), examples)
-
-
-def _by_day(client: Client, table: _Table, db: str) -> dict[Any, tuple[int, int]]:
-    rows = _rows(
-        client,
-        f"SELECT {table.day} AS of_day, count(), sum({_hash(table)}) FROM ({table.rows.format(db=db)})"  # noqa: S608
-        " GROUP BY of_day",
-        {},
-    )
-    return {r[0]: (int(r[1]), int(r[2])) for r in rows}
-
-
-def _differing(client: Client, table: _Table, live: str, shadow: str, days: Sequence[Any]) -> Sequence[Sequence[Any]]:
-    keys = ", ".join(table.key)
-    sides = [
-        f"SELECT {keys}, {_hash(table)} AS hash, {of} AS side FROM ({table.rows.format(db=db)})"  # noqa: S608
-        f" WHERE {table.day} IN {{days:Array(Date)}}"
-        for of, db in ((1, live), (2, shadow))
-    ]
-    both = " UNION ALL ".join(sides)
-    return _rows(
-        client,
-        f"SELECT {keys}, multiIf(sum(side) = 1, 'live', sum(side) = 2, 'rebuilt', 'both') FROM ({both})"  # noqa: S608
-        f" GROUP BY {keys} HAVING count() != 2 OR min(hash) != max(hash) ORDER BY {keys}"
-        f" LIMIT {DIFFERENCES_MAX}",
-        {"days": list(days)},
-    )
-
-
-def _untouched(client: Client, table: _Table, found: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Without those that an event beyond the bound has touched by now: asked again, after they were read."""
-    if not found or not table.touched:
-        return list(found)
-    touched = {tuple(row) for row in _rows(client, table.touched, {})}
-    width = 1 if "minute" in table.key else len(table.key)
-    return [row for row in found if tuple(row[:width]) not in touched]
-
-
-def _hash(table: _Table) -> str:
-    names = dict.fromkeys((*table.key, *table.value))
-    return f"cityHash64(toString(tuple({', '.join(names)})))"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _rows(client: Client, sql: str, asked: dict[str, Any]) -> Sequence[Sequence[Any]]:
-    with translated("comparing with the rebuild"):
-        return client.query(sql, parameters=asked).result_rows
+        expiring = f" AND day > today() - {_KEPT_DAYS[table]}" if table in _KEPT_DAYS else ""
+        return f"NOT ({beyond}){expiring}"
+    if table is Log.CALLS:  # a call of which more has come since is another row
+        return f"(tenant, day, call_id) NOT IN (SELECT tenant, day, stream FROM {Log.EVENTS} WHERE {beyond})"  # noqa: S608
+    moved = f"SELECT log, partition, epoch FROM {table} WHERE version >= {_BOUND}"  # noqa: S608
+    return f"(log, partition, epoch) NOT IN ({moved})"

@@ -1,164 +1,219 @@
-"""The rebuild from beginning to end: fold beside, compare, swap, fold the rest. Prints nothing.
+"""The rebuild: the core, driven over all that was ever stored, into a database of its own; then compare, then swap.
 
-Why a worker may run meanwhile: up to the bound, what its group has committed, everything is stored. Beyond it the
-rebuild is to the worker what a second worker of the same partition would be, and the core's rules hold for two: raw
-rows collapse, a rollup row with more of its epoch supersedes. So raw tables stay; derived ones change places one by
-one; and what the worker wrote into a table that was just put away is folded again, from the bound to an end of the log
-that is looked up after the last table changed places.
+The new build goes through the same projection, core and performer as the live one, so what it proves is that the tables
+in use follow from the log. Raw rows are built anew as well, to be compared, and never swapped. Dead letters are not
+buried again, no metric is touched and nothing is committed.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from msgspec import Struct
+from clickhouse_connect.driver.client import Client
 
-from ingest.effects import Lookup
+from ingest.effects import Bury, Commit, Effects
 from ingest.erased import Erasures
-from ingest.partition import Limits
-from ingest.query import Client, connect
-from ingest.replay.compare import Compared, compare
-from ingest.replay.fold import Fold, Performer
-from ingest.replay.shadow import Shadow
-from ingest.replay.sources import Stretch, copy_logs, logged_records, records_in, stored_records, stretches
+from ingest.errors import IngestError
+from ingest.partition import Limits, Partition
+from ingest.position import OFFSETS_MAX
+from ingest.projection import project
+from ingest.query import connect
+from ingest.replay.compare import Difference, compare, compared, derived
+from ingest.replay.source import Stretch, members, records, stretches
 from ingest.store.erasing import known_erasures
+from ingest.store.faults import translated
+from ingest.store.logs import logs_of
 from ingest.store.migrate import migrate
-from ingest.store.performer import Place, Tables
+from ingest.store.performer import Tables
 from ingest.stream.forgetting import said_of_erasures
-from ingest.stream.intake import Spot
-from ingest.stream.tail import Tail
 from ingest.tables import RAW
 from runtime.emit import Brokers
+from runtime.events import Topic
 
-Told = Callable[[str, int, int], None]  # what is done, records so far, of about so many
+SHADOW = "turnlog_rebuild"
+ROOM_FACTOR = 1.5  # of what the tables take now: merges need room besides the rows
+
+
+class RebuildRefused(IngestError):
+    """Something has to be done first: make room, or stop the workers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be rebuilt, and where. Without `brokers` everything comes from the raw rows, and no worker may run."""
-
-    clickhouse: str
-    group: str
-    brokers: Brokers | None = None
-    verify: bool = False
-    limits: Limits | None = None
-
-
-class Rebuilt(Struct, frozen=True, kw_only=True):
-    """`leftover`: the phase in which an earlier rebuild was found killed. `swapped`: the derived tables are new ones.
-    `dead` are records that were not stored, as the worker found too. `tail` were folded again after the swap.
+class Seam:
+    """Where one partition's records came from: stored rows below offset `stored_below`, Kafka below `held_below`.
+    None: to the end of what is stored.
     """
 
-    stretches: tuple[Stretch, ...]
-    tables: tuple[Compared, ...]
+    topic: str
+    log: str
+    partition: int
+    stored_below: int | None
+    held_below: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`rows` that were compared, by table; `swapped`: the new tables are in use."""
+
     records: int
     dead: int
-    tail: int
+    rows: dict[str, int]
+    differences: tuple[Difference, ...]
+    seams: tuple[Seam, ...]
     swapped: bool
-    leftover: str = ""
-
-    @property
-    def raw_equal(self) -> bool:
-        raw = {str(table) for table in RAW.values()}
-        return all(t.equal for t in self.tables if t.table in raw)
-
-    @property
-    def equal(self) -> bool:
-        return all(t.equal for t in self.tables)
 
 
-def rebuild(wish: Wish, told: Told = lambda *_: None) -> Rebuilt:
-    """Raises IngestError. Killed at any point it may be run again; see `Rebuilt.leftover`."""
-    with ExitStack() as stack:
-        live = stack.enter_context(closing(connect(wish.clickhouse)))
-        migrate(live)
-        shadow = Shadow(live)
-        leftover = shadow.begin()
-        beside = stack.enter_context(closing(connect(_at(wish.clickhouse, shadow.database))))
-        tail = stack.enter_context(closing(Tail(wish.brokers))) if wish.brokers is not None else None
-        copy_logs(live, beside)
-        # The bound first and the erasures after it: nobody who was erased before a record came is missed.
-        found = stretches(live, wish.brokers, wish.group)
-        erasures = _erasures(live, wish.brokers)
-        work = _Work(found, erasures, wish.limits, shadow, told)
-        work.to_the_bound(live, Tables(beside), tail)
-        told("comparing", work.records, work.records)
-        tables = compare(live, shadow.live, shadow.name, found)
-        again = 0
-        if not wish.verify:
-            work.to_the_end(Tables(beside), tail)  # so that little is missing between the swap and its end
-            shadow.phase("swapping")
-            shadow.swap()
-            again = work.to_the_end(_Both(Tables(live), Tables(beside)), tail)
-        shadow.drop()
-        return Rebuilt(
-            stretches=tuple(found),
-            tables=tuple(tables),
-            records=work.records,
-            dead=work.dead,
-            tail=again,
-            swapped=not wish.verify,
-            leftover=leftover,
+Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a rebuild works with."""
+
+    client: Client
+    url: str
+    brokers: Brokers | None
+    group: str
+    limits: Limits | None
+    progress: Progress
+
+
+def rebuild(
+    url: str,
+    brokers: Brokers | None,
+    group: str,
+    *,
+    verify: bool,
+    limits: Limits | None = None,
+    progress: Progress = lambda _what, _done, _of: None,
+) -> Outcome:
+    """Build, compare, and unless `verify` put what was built in the place of what is derived.
+
+    With `verify` workers may run meanwhile; to swap, none may. What an earlier rebuild left is dropped. The caller sees
+    to it that there is one at a time. Raises RebuildRefused, StoreError, BrokerUnreachable.
+    """
+    if not verify and brokers is not None and members(brokers, group):
+        raise RebuildRefused(
+            f"workers of group {group!r} run, and would write into tables that are being replaced: stop them first "
+            "(the broker forgets one within seconds), or only compare (--verify)"
+        )
+    client = connect(url)
+    try:
+        migrate(client)  # both builds need the same tables
+        _check_room(client)
+        client.command(f"DROP DATABASE IF EXISTS {SHADOW} SYNC")
+        client.command(f"CREATE DATABASE {SHADOW}")
+        try:
+            return _rebuilt(_Job(client, url, brokers, group, limits, progress), verify)
+        finally:
+            client.command(f"DROP DATABASE IF EXISTS {SHADOW} SYNC")
+    finally:
+        client.close()
+
+
+def _rebuilt(job: _Job, verify: bool) -> Outcome:
+    client, progress = job.client, job.progress
+    read = stretches(client, job.brokers, job.group)
+    shadow = connect(_beside(job.url))
+    try:
+        migrate(shadow)
+        tables = Tables(shadow)
+        for topic in RAW:
+            for log in logs_of(client, topic):  # in their order, so that each gets the generation that it has
+                tables.generation(topic, log)
+        counted, dead = _build(job, tables, read)
+    finally:
+        shadow.close()
+    rows, differences = {}, []
+    names = compared()
+    for number, table in enumerate(names):
+        progress("comparing", number, len(names))
+        rows[table.value], difference = compare(client, SHADOW, read, table)
+        if difference is not None:
+            differences.append(difference)
+    progress("comparing", len(names), len(names))
+    if not verify:
+        _swap(client)
+    return Outcome(counted, dead, rows, tuple(differences), tuple(map(_seam, read)), swapped=not verify)
+
+
+def _beside(url: str) -> str:
+    """The URL of the shadow database on the same server."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{SHADOW}"
+
+
+def _check_room(client: Client) -> None:
+    with translated("measuring the room on the store's disk"):
+        (taken,), (free,) = (
+            client.query(sql).result_rows[0]
+            for sql in (
+                "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()",
+                "SELECT min(free_space) FROM system.disks",
+            )
+        )
+    if int(free) < int(taken) * ROOM_FACTOR:
+        raise RebuildRefused(
+            f"the tables take {int(taken) / 1e6:,.0f} MB and a rebuild {ROOM_FACTOR:g} times as much beside them, but "
+            f"only {int(free) / 1e6:,.0f} MB are free: make room"
         )
 
 
-class _Work:
-    """The folds of all stretches, and how far they are."""
-
-    def __init__(
-        self, found: list[Stretch], erasures: Erasures, limits: Limits | None, shadow: Shadow, told: Told
-    ) -> None:
-        self._folds = [Fold(stretch, erasures, limits) for stretch in found]
-        self._shadow, self._told, self._total = shadow, told, records_in(found)
-        self._reached: dict[int, int] = {}
-        self.records = 0
-
-    @property
-    def dead(self) -> int:
-        return sum(fold.dead for fold in self._folds)
-
-    def to_the_bound(self, live: Client, beside: Tables, tail: Tail | None) -> None:
-        for fold in self._folds:
-            s = fold.stretch
-            fold.take(beside, stored_records(live, s.place, s.start, min(s.seam, s.stop)), False, self._advanced)
-            if tail is not None and s.open:
-                fold.take(beside, logged_records(tail, s.place, s.seam, s.stop), True, self._advanced)
-
-    def to_the_end(self, tables: Performer, tail: Tail | None) -> int:
-        """From where the folds are, as far as the log goes now. Returns how many records that were."""
-        if tail is None:
-            return 0
-        before = self.records
-        folds = {Spot(f.stretch.place.topic, f.stretch.place.partition): f for f in self._folds if f.stretch.open}
-        for spot, batch in tail.read_out({spot: fold.next_offset for spot, fold in folds.items()}):
-            folds[spot].take(tables, [[kept.record for kept in batch]], True, self._advanced)
-        return self.records - before
-
-    def _advanced(self, records: int) -> None:
-        self.records += records
-        self._shadow.renew()
-        self._told("folding", self.records, self._total)
+def _build(job: _Job, tables: Tables, read: Sequence[Stretch]) -> tuple[int, int]:
+    erasures = _erasures(job)
+    counted = dead = 0
+    for number, stretch in enumerate(read):
+        job.progress("building", number, len(read))
+        core: Partition | None = None
+        for batch in records(job.client, job.brokers, stretch):
+            if core is None:
+                place = stretch.place
+                core = Partition(place.log, place.generation, place.partition, batch[0].offset, job.limits)
+                dead += _perform(tables, stretch, core.start())
+            judged = batch[0].offset >= stretch.seam  # stored rows have been judged by their clocks
+            topic = Topic(stretch.place.topic)
+            projected = erasures.applied(topic, project(batch, topic, judged))
+            dead += _perform(tables, stretch, core.feed(projected, 0.0))
+            counted += len(batch)
+        if core is not None:
+            dead += _perform(tables, stretch, core.flush())
+    job.progress("building", len(read), len(read))
+    return counted, dead
 
 
-class _Both:
-    """The live tables; a lookup is also answered from the shadow, which may have seen more of the log than they."""
-
-    def __init__(self, live: Tables, beside: Tables) -> None:
-        self._live, self._beside = live, beside
-
-    def perform(self, place: Place, effect: Any) -> Any:
-        found = self._live.perform(place, effect)
-        return [*found, *self._beside.perform(place, effect)] if isinstance(effect, Lookup) else found
-
-
-def _erasures(live: Client, brokers: Brokers | None) -> Erasures:
-    erasures = known_erasures(live)
-    if brokers is not None:
-        erasures.learn(said_of_erasures(brokers))
+def _erasures(job: _Job) -> Erasures:
+    """Applied before anything else: the log holds for a while what the tables have forgotten."""
+    erasures = known_erasures(job.client)
+    if job.brokers is not None:
+        erasures.learn(said_of_erasures(job.brokers))
     return erasures
 
 
-def _at(url: str, database: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+def _perform(tables: Tables, stretch: Stretch, effects: Effects) -> int:
+    """Do what the core asks, but for what reaches others. Returns the dead letters that it would have buried."""
+    dead, answer = 0, None
+    while True:
+        try:
+            effect = effects.send(answer)
+        except StopIteration:
+            return dead
+        answer = None
+        if isinstance(effect, Bury):
+            dead += len(effect.letters)
+        elif not isinstance(effect, Commit):
+            answer = tables.perform(stretch.place, effect)
+
+
+def _swap(client: Client) -> None:
+    """Table by table, each at once. A swap that was cut short leaves right tables, old and new ones."""
+    with translated("putting the new tables in place"):
+        for table in derived():
+            client.command(f"EXCHANGE TABLES {table} AND {SHADOW}.{table}")
+
+
+def _seam(stretch: Stretch) -> Seam:
+    def known(offset: int) -> int | None:
+        return None if offset >= OFFSETS_MAX else offset
+
+    place: Any = stretch.place
+    return Seam(place.topic, place.log, place.partition, known(stretch.seam), known(stretch.bound))

@@ -21,18 +21,19 @@ def generation_of(client: Client, topic: str, log: str) -> int:
     log do no harm: the earlier one counts.
     """
     with translated(f"looking up the generation of log {log!r} of topic {topic!r}"):
-        seen = _seen(client, topic)
+        seen = logs_of(client, topic)
         if log not in seen:
             client.command(
                 "INSERT INTO logs_log (topic, log) SELECT {topic:String}, {log:String}",
                 parameters={"topic": topic, "log": log},
             )
-            seen = _seen(client, topic)
+            seen = logs_of(client, topic)
     generation = seen.index(log)
     if generation >= GENERATIONS_MAX:
         raise StoreRefused(f"topic {topic!r} has had {GENERATIONS_MAX} logs: start a new store for it")
     return generation
 
 
-def _seen(client: Client, topic: str) -> list[str]:
+def logs_of(client: Client, topic: str) -> list[str]:
+    """All logs that the topic has had, the oldest first: a log's place is its generation."""
     return [str(row[0]) for row in client.query(_ORDER, parameters={"topic": topic}).result_rows]

@@ -1,121 +1,113 @@
-"""A rebuild on the embedded broker and store: equal to what a worker made, and to an oracle that knows neither."""
+"""Every table follows from the log: built anew it is the same, and what is not the same is found and mended."""
 
-import threading
 from contextlib import closing
 
 import pytest
 
 from ingest import query
 from ingest.partition import Limits
-from ingest.replay import RebuildRuns, Wish, rebuild
-from ingest.stream.worker import GROUP
-from ingest.tables import DERIVED, RAW
-from tests.contract.ground import EPOCH_RECORDS, house_at
+from ingest.position import OFFSETS_MAX
+from ingest.replay import RebuildRefused, rebuild
+from ingest.replay.rebuild import SHADOW
+from ingest.replay.source import members
+from runtime import events as ev
+from runtime.emit import Brokers
+from tests.contract.ground import EPOCH_RECORDS, house_on, until
 from tests.contract.grounds import ground_named
+from tests.contract.processes import Store
 from tests.contract.said import calls, faults
 
-LIMITS = Limits(epoch_records=EPOCH_RECORDS, flush_records_max=200)
+LIMITS = Limits(epoch_records=EPOCH_RECORDS)
 
 
-@pytest.fixture(scope="module")
-def house(request, store_url, tmp_path_factory):
-    """One worker that has read 12 calls, some of them twice; `said` is all that was produced."""
-    with house_at(ground_named("embedded-plain", request), store_url, tmp_path_factory.mktemp("house")) as house:
-        house.said = calls(12, seed=5)
-        house.broker.produce(house.said + house.said[:40])
-        house.worker(flush=70)
+@pytest.fixture(scope="module", params=["embedded-plain", "apache-plain"])
+def read(request, tmp_path_factory):
+    """A house that has read repeats, poison and a wiped broker's second log; its worker still runs."""
+    folder = tmp_path_factory.mktemp("rebuild")
+    with Store(folder / "db") as store, house_on(ground_named(request.param, request), store.url, folder) as house:
+        first, second = calls(12), calls(12, seed=1)
+        worker = house.worker()
+        house.broker.produce([*first, *first[:40], ("poison", b"not JSON")])
         house.read()
-        yield house
+        house.broker.wipe()
+        house.broker.produce([*second, *first[:30]])
+        house.read()
+        yield house, worker, [*first, *second]
 
 
-def wish(house, **more):
-    return Wish(house.url, GROUP, house.broker.address, limits=LIMITS, **more)
+def built(house, *, verify, brokers=True):
+    return rebuild(
+        house.url, Brokers(house.broker.servers) if brokers else None, house.broker.group, verify=verify, limits=LIMITS
+    )
 
 
-def command(house, sql):
+def databases(url):
+    with closing(query.connect(url)) as client:
+        return {row["name"] for row in query.rows(client, "SELECT name FROM system.databases")}
+
+
+def test_a_build_beside_a_running_worker_is_equal_and_leaves_nothing(read):
+    house, worker, said = read
+    outcome = built(house, verify=True)
+    assert outcome.differences == ()
+    assert outcome.rows["events_log"] == len(said)
+    assert outcome.rows["latency_1m_log"] > 10
+    assert outcome.rows["quality_1m_log"] > 10
+    assert outcome.rows["calls_log"] == 24
+    assert SHADOW not in databases(house.url)
+    assert worker.alive
+
+
+def test_the_seam_is_told(read):
+    house, _, _ = read
+    calls_seams = [s for s in built(house, verify=True).seams if s.topic == ev.Topic.CALLS]
+    old = [s for s in calls_seams if s.held_below is None]
+    live = [s for s in calls_seams if s.held_below is not None]
+    assert all(s.stored_below is None for s in old)  # the wiped log: from the tables, to its end
+    assert {s.partition: s.held_below for s in live if s.held_below} == house.broker.committed()
+    assert old
+    assert len({s.log for s in live}) == 1
+
+
+def test_a_row_that_does_not_follow_from_the_log_is_found_and_named(read):
+    house, _, _ = read
     with closing(query.connect(house.url)) as client:
-        return client.command(sql)
+        row = "minute, tenant, campaign, component, provider, model, log, partition, epoch, version"
+        client.command(
+            f"INSERT INTO latency_1m_log SELECT {row}, mapAdd(buckets, map(toInt16(7), toUInt32(1)))"
+            " FROM latency_1m_log FINAL ORDER BY minute, log, partition, epoch LIMIT 1"
+        )
+    (difference,) = built(house, verify=True).differences
+    assert difference.table == "latency_1m_log"
+    assert len(difference.examples) == 1
+    assert any(component in difference.examples[0] for component in ("asr", "response", "tts"))
 
 
-def databases(house):
-    return command(house, "SELECT count() FROM system.databases WHERE endsWith(name, '__rebuild')")
+def test_nothing_is_replaced_under_a_running_worker(read):
+    house, _, _ = read
+    with pytest.raises(RebuildRefused, match="--verify"):
+        built(house, verify=False)
 
 
-def test_what_a_worker_made_is_equal_to_its_rebuild_and_nothing_is_left_of_it(house):
-    found = rebuild(wish(house, verify=True))
-    assert [t for t in found.tables if not t.equal] == []
-    assert {t.table for t in found.tables} == {str(t) for t in (*DERIVED, *RAW.values())}
-    assert {t.table: t.rows for t in found.tables}["events_log"] == len(house.said)
-    assert found.records == len(house.said) + 40
-    assert not found.swapped
-    assert databases(house) == 0
-
-
-def test_every_damage_is_found_and_mended_and_verify_only_finds_it(house):
-    damage = (
-        "ALTER TABLE spans_log DELETE WHERE turn = 0",
-        "ALTER TABLE turns_log UPDATE outcome = 'answered' WHERE outcome = 'hung_up'",
-        "ALTER TABLE calls_log UPDATE turns = turns + 1 WHERE campaign = 'spring'",
-        "ALTER TABLE latency_1m_log DELETE WHERE component = 'tts'",
-        "ALTER TABLE quality_1m_log UPDATE buckets = map(0, 7) WHERE what = 'turns'",
-    )
-    for sql in damage:
-        command(house, f"{sql} SETTINGS mutations_sync = 2")
-    assert faults(house.url, house.said)
-    for verify in (True, False):
-        found = rebuild(wish(house, verify=verify))
-        differ = {t.table for t in found.tables if not t.equal}
-        assert differ == {"spans_log", "turns_log", "calls_log", "latency_1m_log", "quality_1m_log"}
-        assert found.raw_equal
-        spans = next(t for t in found.tables if t.table == "spans_log")
-        assert {d.where for d in spans.examples} == {"rebuilt"}
-        assert bool(faults(house.url, house.said)) is verify
-    assert rebuild(wish(house, verify=True)).equal
-
-
-def test_a_worker_that_reads_all_the_time_loses_nothing_to_the_swaps(house):
-    more, stop = calls(12, seed=6), threading.Event()
-
-    def produce():
-        for begin in range(0, len(more), 40):
-            house.broker.produce(more[begin : begin + 40])
-            stop.wait(0.05)
-
-    producing = threading.Thread(target=produce)
-    producing.start()
-    rounds = []
-    while producing.is_alive() or len(rounds) < 2:
-        rounds.append(rebuild(wish(house)))
-    producing.join()
+def test_without_workers_the_new_tables_take_the_place_and_the_next_worker_goes_on(read):
+    house, worker, said = read
+    assert faults(house.url, said) != []  # by the row of the test before
+    worker.stop()
+    until(lambda: not members(Brokers(house.broker.servers), house.broker.group), "the group has forgotten it")
+    outcome = built(house, verify=False)
+    assert outcome.swapped
+    assert faults(house.url, said) == []
+    more = calls(6, seed=2)
+    house.worker()
+    house.broker.produce(more)
     house.read()
-    house.said += more
-    assert [t for r in rounds for t in r.tables if not t.equal] == []
-    assert faults(house.url, house.said) == []
-    assert rebuild(wish(house, verify=True)).equal
+    assert faults(house.url, said, more) == []
+    assert built(house, verify=True).differences == ()
 
 
-def test_without_a_broker_the_raw_rows_are_enough(house):
-    for table in DERIVED:
-        command(house, f"TRUNCATE TABLE {table}")
-    found = rebuild(Wish(house.url, GROUP, None, limits=LIMITS))
-    assert all(not s.open for s in found.stretches)
-    assert found.raw_equal
-    assert not found.equal
-    assert faults(house.url, house.said) == []
-
-
-def test_what_a_killed_rebuild_left_is_put_away_and_a_living_one_is_not_disturbed(house):
-    command(house, f"CREATE DATABASE {house.url.rpartition('/')[2]}__rebuild")
-    shadow = f"{house.url.rpartition('/')[2]}__rebuild"
-    command(
-        house,
-        f"CREATE TABLE {shadow}.lease (run String, phase String, at DateTime64(3, 'UTC'))"
-        " ENGINE = MergeTree ORDER BY at",
-    )
-    command(house, f"INSERT INTO {shadow}.lease SELECT 'r', 'swapping', now64(3, 'UTC')")
-    with pytest.raises(RebuildRuns, match="another rebuild"):
-        rebuild(wish(house, verify=True))
-    command(house, f"TRUNCATE TABLE {shadow}.lease")
-    command(house, f"INSERT INTO {shadow}.lease SELECT 'r', 'swapping', now64(3, 'UTC') - INTERVAL 2 MINUTE")
-    assert rebuild(wish(house, verify=True)).leftover == "swapping"
-    assert databases(house) == 0
+def test_without_a_broker_all_comes_from_the_tables(read):
+    house, _, _ = read
+    outcome = built(house, verify=True, brokers=False)
+    assert outcome.differences == ()
+    assert {s.held_below for s in outcome.seams} == {None}
+    assert OFFSETS_MAX not in {s.stored_below for s in outcome.seams}

@@ -1,6 +1,7 @@
 """Makes foreign traces for tests of the door, and reads the recorded ones. Asserts nothing."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ def value(of: Any) -> dict[str, Any]:
         case int():
             return {"intValue": str(of)}
         case float():
-            return {"doubleValue": of}
+            return {"doubleValue": of if math.isfinite(of) else str(of)}
         case list():
             return {"arrayValue": {"values": [value(v) for v in of]}}
         case _:

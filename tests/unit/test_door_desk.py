@@ -353,6 +353,47 @@ def test_what_the_log_does_not_take_is_said_again() -> None:
     assert max(identities(said(log)).values()) == 1
 
 
+# ── a disk that is full ──
+
+
+def test_spans_that_the_disk_does_not_take_are_not_taken(tmp_path: Path) -> None:
+    full = [True]
+
+    def to_disk(_: int) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+
+    log, traces = MemoryLog(), Traces(PATIENCE)
+    journal = Journal(tmp_path, to_disk=to_disk)
+    door = Desk(traces, log, Envelope(), DoorMeters(), journal)
+    with pytest.raises(OSError, match="No space left"):
+        door.take(whole(), 0)
+    assert (len(traces), traces.bytes, traces.spans) == (0, 0, 0)
+    full[0] = False
+    assert not door.take(whole(), 1)  # the sender sends them again
+    full[0] = True
+    assert door.tell(11)  # what was said stays said
+    assert len(of(said(log), TurnEnded)) == 2
+    assert door.tell(12)
+    assert len(of(said(log), TurnEnded)) == 2
+    journal.close()
+
+
+def test_a_call_that_no_map_can_read_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: object) -> list[Event]:
+        raise OverflowError("Ottilie")
+
+    log = MemoryLog()
+    door = desk(log)
+    door.take(whole(), 0)
+    with monkeypatch.context() as broken:
+        broken.setattr("ingest.door.desk.tell", unreadable)
+        assert door.tell(10)
+    door.take(read([(scope, {**made, "traceId": OTHER}) for scope, made in [*answered(10), conversation()]]), 11)
+    assert door.tell(21)
+    assert {e.stream for e in said(log)} == {call_id(OTHER, NOW_US)}
+
+
 # ── limits ──
 
 

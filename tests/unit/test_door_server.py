@@ -1,5 +1,6 @@
 """OTLP over real HTTP: what is taken, what is refused and how, and every limit reached."""
 
+import asyncio
 import base64
 import gzip
 import json
@@ -309,6 +310,17 @@ async def test_so_much_is_held() -> None:
         status, _, headers = await at.send(llm(2))
         assert (status, headers["Retry-After"], at.refused("memory")) == (429, "30", 1)
     assert limits.HELD_BYTES_MAX == 256 * 2**20
+
+
+async def test_a_body_comes_within_a_time() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with door(Guard(read_s=0.05)) as at:
+        status, _, _ = await at.post(slowly(), JSON)  # type: ignore[arg-type]
+        assert (status, at.refused("slow")) == (408, 1)
+    assert limits.BODY_READ_S == 20
 
 
 async def test_so_many_requests_are_read_at_once() -> None:
