@@ -86,16 +86,20 @@ def rebuild(
     verify: bool,
     limits: Limits | None = None,
     progress: Progress = lambda _what, _done, _of: None,
+    running: Callable[[Brokers, str], int] = members,
 ) -> Outcome:
     """Build, compare, and unless `verify` put what was built in the place of what is derived.
 
-    With `verify` workers may run meanwhile; to swap, none may. What an earlier rebuild left is dropped. The caller sees
-    to it that there is one at a time. Raises RebuildRefused, StoreError, BrokerUnreachable.
+    With `verify` workers may run meanwhile; to swap, none may: `running` counts those of a group. The default asks the
+    broker, but the embedded one never forgets a member, so whoever uses that counts by other means. What an earlier
+    rebuild left is dropped. The caller sees to it that there is one at a time.
+
+    Raises RebuildRefused, StoreError, BrokerUnreachable.
     """
-    if not verify and brokers is not None and members(brokers, group):
+    if not verify and brokers is not None and running(brokers, group):
         raise RebuildRefused(
-            f"workers of group {group!r} run, and would write into tables that are being replaced: stop them first "
-            "(the broker forgets one within seconds), or only compare (--verify)"
+            f"workers of group {group!r} run, and would write into tables that are being replaced: stop them first, "
+            "or only compare (--verify)"
         )
     client = connect(url)
     try:

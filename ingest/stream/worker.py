@@ -22,7 +22,7 @@ from ingest.stream.forgetting import Forgetting
 from ingest.stream.intake import POISON, Intake
 from ingest.stream.invalid import InvalidLimits
 from ingest.stream.letters import DeadLetters
-from ingest.stream.logs import LogIds, check_rights
+from ingest.stream.logs import LogIds, absent_topics, check_rights
 from ingest.stream.meters import Meters
 from ingest.stream.reading import HELD_BYTES_MAX, SESSION_TIMEOUT_MS, TOPICS, Reading
 from ingest.stream.watchdog import STUCK_AFTER_S, AroundAWorker, ConsumerStuck, Watchdog
@@ -95,6 +95,8 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         letters_log = kafka_log(settings.kafka)
         stack.callback(letters_log.close)
         check_rights(settings.kafka, _RIGHTS, settings.group)
+        for topic in absent_topics(settings.kafka, _RIGHTS):
+            _log.warning("topic %s does not exist: create it, and start the worker again", topic)
         log_ids = LogIds(settings.kafka)
         stack.callback(log_ids.close)
         if settings.metrics_port is not None:
