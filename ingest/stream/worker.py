@@ -21,6 +21,7 @@ from ingest.reconcile.task import Reconciler
 from ingest.store.faults import translated
 from ingest.store.migrate import migrate
 from ingest.store.performer import Tables
+from ingest.stream.forgetting import Forgetting
 from ingest.stream.intake import POISON, Intake
 from ingest.stream.invalid import InvalidLimits
 from ingest.stream.letters import DeadLetters
@@ -104,9 +105,14 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         stack.callback(log_ids.close)
         if settings.metrics_port is not None:
             stack.callback(_expose(meters, settings.metrics_port))
+        forgetting = Forgetting(client, settings.kafka)
+        forgetting.begin()  # before anything else of the log
+        asking = asyncio.create_task(forgetting.refresh())
+        stack.callback(asking.cancel)
         intake_of = partial(
             Intake,
             store=Tables(client),
+            amend=forgetting.amend,
             log_id=log_ids,
             letters=DeadLetters(letters_log),
             meters=meters,
