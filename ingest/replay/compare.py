@@ -34,8 +34,8 @@ class Difference:
 
 
 def compared() -> tuple[Log, ...]:
-    """All tables but the register of logs, which a rebuild copies."""
-    return tuple(log for log in Log if log is not Log.LOGS)
+    """All tables but the register of logs, which a rebuild copies, and what was reconciled: no fold of events."""
+    return tuple(log for log in Log if log not in (Log.LOGS, Log.RECONCILED))
 
 
 def derived() -> tuple[Log, ...]:
