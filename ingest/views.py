@@ -24,6 +24,7 @@ class View(StrEnum):
     LATENCY_1M = "latency_1m"
     LATENCY_BY_VARIATION_1M = "latency_by_variation_1m"
     QUALITY_1M = "quality_1m"
+    CONTENT = "content"
 
 
 class Column(NamedTuple):
@@ -237,6 +238,18 @@ VIEWS: Mapping[View, Description] = {
             Column("underruns_audio", _COUNT, "gaps found in the recording; one gap may be in both counts"),
             Column("dead_air", _COUNT, "stretches of a second or more without a sound inside the agent's turn"),
             Column("loops", _COUNT, "returns to a node without anything new"),
+        ),
+    ),
+    View.CONTENT: Description(
+        "one thing that people said, typed or gave; with a credential of its own, and each reading is an event",
+        _FIRST,
+        (
+            *(_TENANT, _DAY, _CALL, _SOURCE, _SEQ, _AT),
+            Column("type", _NAME, "WordsHeard, WordsSaid, ArgumentsGiven, DataGiven, KeysPressed, …"),
+            *(_CAMPAIGN, *_AGENT),
+            Column("turn", "UInt16", "the caller's turn, from 1; 0 is the agent's opening, or of no turn"),
+            Column("name", _NAME, "the tool whose arguments these are, the field, or the part that failed; else empty"),
+            Column("text", "String", "what was said or given; a tool's arguments as JSON"),
         ),
     ),
 }
