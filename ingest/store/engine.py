@@ -140,8 +140,8 @@ class Engine:
             )
             for name, value in asked.settings.items():
                 connection.query(f"SET {name} = {_quoted(value)}")
-            # Drivers ask what they may set, and are told at 1 that it is nothing. Nothing else is read there.
-            connection.query(f"SET readonly = {2 if asked.verdict.settings else 1}")
+            if not asked.verdict.settings:  # drivers ask there what they may set, and would be told that it is nothing
+                connection.query("SET readonly = 1")
             query = read(asked.sql.encode())
             assert isinstance(query, Query)
             if not asked.verdict.words:

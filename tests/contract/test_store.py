@@ -113,8 +113,8 @@ def test_every_view_has_the_columns_types_and_words_that_are_published(client):
     for view, described in VIEWS.items():
         stored = [(r["name"], r["type"], r["comment"]) for r in found if r["table"] == view]
         assert stored == [(column.name, column.type, column.meaning) for column in described.columns]
-        words = client.command(f"SELECT comment FROM system.tables WHERE name = '{view}' AND database = 'default'")
-        assert described.row in words
+        sql = f"SELECT comment FROM system.tables WHERE name = '{view}' AND database = 'default'"
+        assert described.row in query.rows(client, sql)[0]["comment"]
 
 
 def test_words_that_were_lost_or_changed_come_back_with_the_next_start(client):
