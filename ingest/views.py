@@ -24,6 +24,13 @@ class View(StrEnum):
     LATENCY_1M = "latency_1m"
     LATENCY_BY_VARIATION_1M = "latency_by_variation_1m"
     QUALITY_1M = "quality_1m"
+    OUTCOMES = "outcomes"
+    WELFARE = "welfare"
+    WELFARE_BY_LEAD = "welfare_by_lead"
+    CALL_COMPLETENESS = "call_completeness"
+    COMPLETENESS = "completeness"
+    PRODUCERS = "producers"
+    CORRECTIONS = "corrections"
     CONTENT = "content"
 
 
@@ -49,6 +56,13 @@ class Description(NamedTuple):
     collapsed: str
     columns: tuple[Column, ...]
 
+
+# What the welfare views count; the migrations say the same, and tests hold them to it.
+EARLY_HANGUP_S = 20
+EARLY_HANGUP_TURNS = 2
+REPEAT_DAYS = 7
+REDIAL_MINUTES = 10
+OPTED_OUT = "opted_out"
 
 _NAME, _MOMENT, _COUNT = "LowCardinality(String)", "DateTime64(6, 'UTC')", "UInt64"
 _FIRST = "of several deliveries of one event (tenant, day, call_id, source, seq) the first"
@@ -206,6 +220,11 @@ VIEWS: Mapping[View, Description] = {
                 "UInt8",
                 "1 when it has closed and all is stored, else 0; of door never, since nobody counts what others send",
             ),
+            Column(
+                "state",
+                _NAME,
+                "complete, incomplete, or unknown: it has not closed, or never does, as what comes by the OTLP door",
+            ),
         ),
     ),
     View.LATENCY_1M: Description(
@@ -224,7 +243,7 @@ VIEWS: Mapping[View, Description] = {
         ),
     ),
     View.QUALITY_1M: Description(
-        "one minute of a campaign, counted by the event's own time",
+        "one minute of a campaign, counted by the time of the event",
         _FOLDED,
         (
             *(_MINUTE, _TENANT, _CAMPAIGN),
@@ -238,6 +257,133 @@ VIEWS: Mapping[View, Description] = {
             Column("underruns_audio", _COUNT, "gaps found in the recording; one gap may be in both counts"),
             Column("dead_air", _COUNT, "stretches of a second or more without a sound inside the agent's turn"),
             Column("loops", _COUNT, "returns to a node without anything new"),
+        ),
+    ),
+    View.OUTCOMES: Description(
+        "one fact of a lead, often known days after the call; at is when it happened",
+        "of several deliveries of one fact the first",
+        (
+            *(_TENANT, Column("fact", "String", "its id"), _AT),
+            Column(
+                "type",
+                _NAME,
+                "ComplaintFiled, ConsentGranted, ConsentRevoked, ConsentHonoured, OutcomeConfirmed or SurveyAnswered",
+            ),
+            *(_CAMPAIGN, *_AGENT, _ENV, Column("lead", "String", "of whom, as a pseudonym; empty: not known")),
+            Column("call_id", "String", "the call that it is about; empty: none in particular"),
+            Column("name", _NAME, "the complaint's channel, the consent's purpose, the outcome or the question"),
+            Column("value", "Nullable(Float64)", "the outcome's value in its own unit, or the answer's score"),
+        ),
+    ),
+    View.WELFARE: Description(
+        "one call, and what it did to a person",
+        "computed from calls and outcomes on reading",
+        (
+            *(_TENANT, _DAY, _CALL, _CAMPAIGN, *_AGENT, _ENV, _LEAD),
+            Column("direction", _NAME, "outbound or inbound"),
+            Column("started_at", f"Nullable({_MOMENT})", "NULL until CallStarted has arrived"),
+            Column("complaints", _COUNT, "complaints about this call"),
+            Column("consents_revoked", _COUNT, "consents that were revoked because of it"),
+            Column("opted_out", "LowCardinality(UInt8)", f"1 when its disposition is {OPTED_OUT}"),
+            Column(
+                "hung_up_early",
+                "UInt8",
+                f"1 when the caller hung up within {EARLY_HANGUP_S} s or before turn {EARLY_HANGUP_TURNS} ended",
+            ),
+            Column(
+                "watched_until",
+                f"Nullable({_MOMENT})",
+                f"{REPEAT_DAYS} days after its start: filter by it to read as of another time; "
+                "NULL: not our call to a known lead",
+            ),
+            Column("watched", "UInt8", "1 when that time has passed; until then repeat_calls is not known"),
+            Column(
+                "repeat_calls",
+                f"Nullable({_COUNT})",
+                f"inbound calls of the lead within {REPEAT_DAYS} days after this last call of ours, redials apart; "
+                "NULL: not watched",
+            ),
+            Column(
+                "redials",
+                f"Nullable({_COUNT})",
+                f"1 when the next call with the lead, either way, came within {REDIAL_MINUTES} minutes after this one "
+                "failed; NULL: no lead",
+            ),
+        ),
+    ),
+    View.WELFARE_BY_LEAD: Description(
+        "one lead of one campaign, and what its calls did to them",
+        "computed from welfare and outcomes on reading",
+        (
+            *(_TENANT, _CAMPAIGN, Column("lead", "String", "who, as a pseudonym; whoever is not known is not here")),
+            Column("calls", _COUNT, "our calls to them"),
+            Column("complaints", _COUNT, "complaints, about a call or none in particular"),
+            Column("consents_revoked", _COUNT, "consents that they revoked"),
+            Column("opted_out", _COUNT, f"calls whose disposition is {OPTED_OUT}"),
+            Column("hung_up_early", _COUNT, "calls in which they hung up early, as welfare has it"),
+            Column(
+                "watched_until", f"Nullable({_MOMENT})", f"{REPEAT_DAYS} days after our last call; NULL: we made none"
+            ),
+            Column("watched", "UInt8", "1 when that time has passed: leave the others out of a rate of repeat calls"),
+            Column("repeat_calls", f"Nullable({_COUNT})", "inbound calls that followed ours; NULL: not watched"),
+            Column("redials", _COUNT, "calls again right after one that failed"),
+        ),
+    ),
+    View.CALL_COMPLETENESS: Description(
+        "one call: whether all that was said of it has arrived",
+        "counted over first deliveries",
+        (
+            *(_TENANT, _DAY, _CALL, Column("campaign", "String", "the campaign")),
+            Column(
+                "state",
+                _NAME,
+                "complete: every writer; incomplete: one has closed and lacks events; unknown: one has not closed; "
+                "lost: a producer named the call and nothing of it has arrived",
+            ),
+            Column("sources", _COUNT, "its writers"),
+            Column("stored", _COUNT, "events stored"),
+            Column("said", _COUNT, "events said by those that have closed, and stored of the others"),
+        ),
+    ),
+    View.COMPLETENESS: Description(
+        "one day of a campaign: whether all that was said has arrived",
+        "counted over first deliveries",
+        (
+            *(
+                _TENANT,
+                _DAY,
+                Column("campaign", "String", "the campaign"),
+                Column("calls", _COUNT, "its calls, those lost among them"),
+            ),
+            Column("complete", _COUNT, "all that their writers said is stored"),
+            Column("incomplete", _COUNT, "a writer has closed, and events of it are missing"),
+            Column("unknown", _COUNT, "a writer has not closed: the call runs, or who wrote it never says how much"),
+            Column("lost", _COUNT, "a producer named them, and nothing of them has arrived"),
+            Column("said", _COUNT, "events said by writers that have closed, and stored of the others"),
+            Column("stored", _COUNT, "events stored"),
+        ),
+    ),
+    View.PRODUCERS: Description(
+        "one day of whoever writes calls of a campaign, by its beats; who has no open call says none",
+        _FIRST,
+        (
+            *(_TENANT, _DAY, Column("producer", "String", "the stream of its beats"), _CAMPAIGN, _ENV),
+            Column("of", _NAME, "the source that it writes as"),
+            Column("first_beat_at", _MOMENT, "its first beat, by its clock"),
+            Column("last_beat_at", _MOMENT, "its last"),
+            Column("open_calls", _COUNT, "calls that the last beat names"),
+            Column("spooled", _COUNT, "records that waited on its disk at the last beat"),
+            Column("dropped", _COUNT, "records that it has lost since its start"),
+        ),
+    ),
+    View.CORRECTIONS: Description(
+        "one key of a rollup that was put right after its day had been consolidated",
+        "none: a row is a correction",
+        (
+            Column("at", _MOMENT, "when it was put right"),
+            Column("rollup_table", _NAME, "the table behind the view"),
+            *(_MINUTE, _TENANT, Column("dimensions", "Array(String)", "the rollup's columns after tenant")),
+            *(Column("before", _COUNT, "what it counted"), Column("after", _COUNT, "what it counts since")),
         ),
     ),
     View.CONTENT: Description(
