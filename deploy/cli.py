@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from deploy.commands.call import call
+from deploy.commands.call_replay import replay
+from deploy.commands.deadletter import deadletter
 from deploy.commands.demo import demo
 from deploy.commands.doctor import doctor
 from deploy.commands.door import door
+from deploy.commands.erase import erase
 from deploy.commands.parts import store, worker
 from deploy.commands.rebuild import rebuild
 from deploy.commands.sql import sql
@@ -26,9 +29,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, up, down, doctor, sql, rebuild, worker, store, door):
+for _command in (demo, up, down, doctor, sql, rebuild, worker, store, door, erase):
     app.command()(_command)
+call.command("replay")(replay)
 app.add_typer(call, name="call")
+app.add_typer(deadletter, name="deadletter")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ __all__ = ["COLUMNS", "RAW", "SCHEMAS", "VIEWS", "Log", "View"]
 
 
 class Log(StrEnum):
-    """Every table behind the views. Two of them are not written from Arrow: see `store.calls` and `store.logs`."""
+    """Every table behind the views. Four are not written from Arrow: see `store.calls`, `store.logs`, `reconcile`."""
 
     EVENTS = "events_log"
     OUTCOMES = "outcomes_log"
@@ -30,6 +30,8 @@ class Log(StrEnum):
     QUALITY_1M = "quality_1m_log"
     CALLS = "calls_log"
     LOGS = "logs_log"
+    RECONCILED = "reconciled_log"
+    CORRECTIONS = "corrections_log"
 
 
 _TEXT, _U16, _U32, _U64 = pa.string(), pa.uint16(), pa.uint32(), pa.uint64()

@@ -30,6 +30,7 @@ class View(StrEnum):
     CALL_COMPLETENESS = "call_completeness"
     COMPLETENESS = "completeness"
     PRODUCERS = "producers"
+    CORRECTIONS = "corrections"
 
 
 class Column(NamedTuple):
@@ -241,7 +242,7 @@ VIEWS: Mapping[View, Description] = {
         ),
     ),
     View.QUALITY_1M: Description(
-        "one minute of a campaign, counted by the event's own time",
+        "one minute of a campaign, counted by the time of the event",
         _FOLDED,
         (
             *(_MINUTE, _TENANT, _CAMPAIGN),
@@ -282,7 +283,7 @@ VIEWS: Mapping[View, Description] = {
             Column("started_at", f"Nullable({_MOMENT})", "NULL until CallStarted has arrived"),
             Column("complaints", _COUNT, "complaints about this call"),
             Column("consents_revoked", _COUNT, "consents that were revoked because of it"),
-            Column("opted_out", "UInt8", f"1 when its disposition is {OPTED_OUT}"),
+            Column("opted_out", "LowCardinality(UInt8)", f"1 when its disposition is {OPTED_OUT}"),
             Column(
                 "hung_up_early",
                 "UInt8",
@@ -331,7 +332,7 @@ VIEWS: Mapping[View, Description] = {
         "one call: whether all that was said of it has arrived",
         "counted over first deliveries",
         (
-            *(_TENANT, _DAY, _CALL, _CAMPAIGN),
+            *(_TENANT, _DAY, _CALL, Column("campaign", "String", "the campaign")),
             Column(
                 "state",
                 _NAME,
@@ -347,7 +348,12 @@ VIEWS: Mapping[View, Description] = {
         "one day of a campaign: whether all that was said has arrived",
         "counted over first deliveries",
         (
-            *(_TENANT, _DAY, _CAMPAIGN, Column("calls", _COUNT, "its calls, those lost among them")),
+            *(
+                _TENANT,
+                _DAY,
+                Column("campaign", "String", "the campaign"),
+                Column("calls", _COUNT, "its calls, those lost among them"),
+            ),
             Column("complete", _COUNT, "all that their writers said is stored"),
             Column("incomplete", _COUNT, "a writer has closed, and events of it are missing"),
             Column("unknown", _COUNT, "a writer has not closed: the call runs, or who wrote it never says how much"),
@@ -367,6 +373,16 @@ VIEWS: Mapping[View, Description] = {
             Column("open_calls", _COUNT, "calls that the last beat names"),
             Column("spooled", _COUNT, "records that waited on its disk at the last beat"),
             Column("dropped", _COUNT, "records that it has lost since its start"),
+        ),
+    ),
+    View.CORRECTIONS: Description(
+        "one key of a rollup that was put right after its day had been consolidated",
+        "none: a row is a correction",
+        (
+            Column("at", _MOMENT, "when it was put right"),
+            Column("rollup_table", _NAME, "the table behind the view"),
+            *(_MINUTE, _TENANT, Column("dimensions", "Array(String)", "the rollup's columns after tenant")),
+            *(Column("before", _COUNT, "what it counted"), Column("after", _COUNT, "what it counts since")),
         ),
     ),
 }

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from deploy.errors import StackHeld
 if TYPE_CHECKING:
     from deploy.settings import Settings
     from ingest.replay import Outcome
+    from runtime.emit import Brokers
 
 
 def rebuild(
@@ -29,6 +30,7 @@ def rebuild(
     """
     from deploy.ask import opened_store_url
     from deploy.embedded.state import servers
+    from ingest.replay import members
     from ingest.replay import rebuild as rebuilt
     from ingest.stream.worker import GROUP
 
@@ -43,13 +45,22 @@ def rebuild(
             bar.update(task, completed=done)  # type: ignore[arg-type]
 
         brokers, _ = servers(ours)
-        outcome = rebuilt(url, brokers, GROUP, verify=verify, progress=progress)
+        running = members if ours.kafka is not None else _workers_of_the_stack(ours)
+        outcome = rebuilt(url, brokers, GROUP, verify=verify, progress=progress, running=running)
     if as_json:
         print_json(outcome)
     else:
         _show(outcome, Console(highlight=False))
     if outcome.differences:
         raise typer.Exit(1)
+
+
+def _workers_of_the_stack(ours: "Settings") -> "Callable[[Brokers, str], int]":
+    from deploy.embedded.state import found_stack
+
+    stack = found_stack(ours)
+    workers = sum(part.name == "worker" for part in stack.parts) if stack else 0
+    return lambda _brokers, _group: workers
 
 
 @contextmanager

@@ -62,19 +62,23 @@ class Broker(Struct, frozen=True, kw_only=True):
 
 
 class Incomplete(Struct, frozen=True, kw_only=True):
-    """A source of a call that is not complete. `last_at` is its youngest event's time."""
+    """A source of a call that is not complete. `last_at` is its youngest event's time; `missing` are the first ranges
+    of numbers that it said and that are not stored, known once it has closed.
+    """
 
     call_id: str
     source: str
     stored: int
     said: int | None
     last_at: int
+    missing: tuple[tuple[int, int], ...] = ()
 
 
 class Store(Struct, frozen=True, kw_only=True):
     """`pending` migrations are not applied; `unfit` says why the schema cannot be used. Counts are of the last 24 h.
 
-    `incomplete` are the newest of them, a bounded number; `incomplete_count` counts all.
+    `incomplete` are the newest of them, bounded; `incomplete_count` counts all. What never closes, as what
+    comes by the door, is not among them. `lost` are the newest calls that a producer named and of which nothing came.
     """
 
     address: str
@@ -89,6 +93,8 @@ class Store(Struct, frozen=True, kw_only=True):
     sources: int
     incomplete_count: int
     incomplete: tuple[Incomplete, ...]
+    lost_count: int = 0
+    lost: tuple[str, ...] = ()
 
 
 class Disk(Struct, frozen=True):

@@ -165,6 +165,14 @@ def _store(store: Store, facts: Facts) -> Iterator[Finding]:
     if lacking:
         do = "wait until the lag is gone and ask again" if on_its_way else _LOST
         yield Finding("fault", "completeness", f"events of {_named(lacking, store)} are missing", do)
+    if store.lost_count:
+        some = ", ".join(store.lost[:NAMED_MAX])
+        more = ", …" if store.lost_count > min(len(store.lost), NAMED_MAX) else ""
+        many = "call was" if store.lost_count == 1 else "calls were"
+        what = f"{store.lost_count:,} {many} lost whole: a producer named them and nothing has arrived ({some}{more})"
+        yield Finding(
+            "fault", "completeness", what, "see that producer's log and its disk: the view `producers` names it"
+        )
     if silent:
         what = f"{_named(silent, store)} did not close and say nothing for 15 minutes or more"
         yield Finding("fault", "completeness", what, "see whether what runs the calls was killed, or lost its broker")
@@ -182,6 +190,14 @@ def _named(incomplete: list[Incomplete], store: Store) -> str:
     many = len(incomplete)
     more = "at least " if store.incomplete_count > len(store.incomplete) else ""
     named = ", ".join(
-        f"{i.call_id} {i.source} {i.stored} of {'?' if i.said is None else i.said}" for i in incomplete[:NAMED_MAX]
+        f"{i.call_id} {i.source} {i.stored} of {'?' if i.said is None else i.said}{_ranges(i)}"
+        for i in incomplete[:NAMED_MAX]
     )
     return f"{more}{many:,} {'source' if many == 1 else 'sources'} ({named}{', …' if many > NAMED_MAX else ''})"
+
+
+def _ranges(incomplete: Incomplete) -> str:
+    """The numbers that are missing, as far as they were looked up."""
+    if not incomplete.missing:
+        return ""
+    return ": no " + ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in incomplete.missing)

@@ -5,7 +5,7 @@ from grafana.call.find import find_call
 from grafana.call.fold import Unknown, call_record
 from grafana.call.lines import CallLine, list_calls
 from grafana.call.page import call_page
-from grafana.call.read import read_calls
+from grafana.call.read import read_calls, read_events
 from grafana.call.record import CallRecord, Glitch, Node, Said, Segment, Source, Span, Speech, Tool, Turn
 from grafana.call.wanted import Filters, Sort, since
 
@@ -31,5 +31,6 @@ __all__ = [
     "find_call",
     "list_calls",
     "read_calls",
+    "read_events",
     "since",
 ]

@@ -38,13 +38,27 @@ def read_calls(client: Client, call_ids: Sequence[str], *, events_max: int = EVE
     return [record for call_id in wanted for record in found.get(call_id, [])]
 
 
+def read_events(
+    client: Client, call_id: str, *, events_max: int = EVENTS_PER_CALL_MAX
+) -> list[tuple[list[Event | Unknown], bool]]:
+    """The events of one call by source and seq, at most so many, and whether there are more; once for each tenant that
+    has this id. Raises StoreUnreachable or StoreRefused.
+    """
+    return list(_events_of(client, [call_id], events_max)) if is_call_id(call_id) else []
+
+
 def _read(client: Client, ids: Sequence[str], events_max: int) -> Iterator[CallRecord]:
+    for events, cut in _events_of(client, ids, events_max):
+        yield call_record(events, cut=cut)
+
+
+def _events_of(client: Client, ids: Sequence[str], events_max: int) -> Iterator[tuple[list[Event | Unknown], bool]]:
     days = sorted({(_EPOCH + timedelta(days=day_of_call(i))).date() for i in ids})
     # One more than a record holds tells that there are more.
     asked = {"days": days, "ids": list(ids), "most": events_max + 1}
     for _, its in groupby(rows(client, _EVENTS, asked), key=lambda r: (r["tenant"], r["call_id"])):
         events = [_event(row) for row in its]
-        yield call_record(events[:events_max], cut=len(events) > events_max)
+        yield events[:events_max], len(events) > events_max
 
 
 def _event(row: dict[str, Any]) -> Event | Unknown:

@@ -13,6 +13,7 @@ WORDS_CHARS_MAX = 16_384  # of one attribute that holds words: the rest of it is
 TRACES_HELD_MAX = 4_096  # the one that was silent longest is told at once and forgotten
 SPANS_PER_TRACE_MAX = 20_000  # further ones are refused
 HELD_BYTES_MAX = 256 * 2**20  # of all that is held: 429
+ANCESTORS_MAX = 64  # of a span that are looked at for what it is part of
 CLOSED_REMEMBERED_MAX = 65_536  # traces that were told and forgotten: what comes of them later is dropped
 JOURNAL_BYTES_MAX = 64 * 2**20  # then it is written anew with what is still held
 SEEN_BEFORE_MAX_S = 29 * 86_400  # an older span would be buried by the worker

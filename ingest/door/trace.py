@@ -1,7 +1,8 @@
 """The spans of one trace, for the maps: who is below whom. Knows no dialect."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from ingest.door.limits import ANCESTORS_MAX
 from ingest.door.span import Dialect, ForeignSpan
 
 
@@ -15,32 +16,36 @@ class Trace:
         self.turns = turns
         self.homes: dict[str, int] = {}
         self._by_id: Mapping[str, ForeignSpan] = {s.span: s for s in self.spans}
+        self._parts = self._sorted_into_wholes()
 
     def of(self, dialect: Dialect, *names: str) -> list[ForeignSpan]:
         return [s for s in self.spans if s.dialect is dialect and s.name in names]
 
-    def above(self, span: ForeignSpan, name: str) -> ForeignSpan | None:
-        """The nearest span of that name and dialect that this one is part of. A circle has no end, so it is cut."""
-        seen = {span.span}
-        above = self._by_id.get(span.parent)
-        while above is not None and above.span not in seen:
-            if above.name == name and above.dialect is not Dialect.OTHER:
-                return above
-            seen.add(above.span)
-            above = self._by_id.get(above.parent)
-        return None
-
     def turn_of(self, span: ForeignSpan) -> int:
         """The turn of the span, or of what it is part of; 0 when that is not known."""
-        seen: set[str] = set()
-        here: ForeignSpan | None = span
-        while here is not None and here.span not in seen:
-            if here.span in self.homes:
-                return self.homes[here.span]
-            seen.add(here.span)
-            here = self._by_id.get(here.parent)
-        return 0
+        return next((self.homes[s.span] for s in (span, *self._above(span)) if s.span in self.homes), 0)
 
-    def within(self, whole: ForeignSpan, *names: str) -> list[ForeignSpan]:
-        """The spans of these names that are part of it, nearest enclosing one of its name."""
-        return [s for s in self.spans if s.name in names and self.above(s, whole.name) is whole]
+    def within(self, whole: ForeignSpan, name: str) -> list[ForeignSpan]:
+        """The spans of that name that are part of it; `whole` is the nearest above them of its own name."""
+        return self._parts.get((whole.span, name), [])
+
+    def _above(self, span: ForeignSpan) -> Iterator[ForeignSpan]:
+        """What it is part of, from the nearest. A circle has no end, so it is cut, and so is a tower."""
+        above = self._by_id.get(span.parent)
+        for _ in range(ANCESTORS_MAX):
+            if above is None or above is span:
+                return
+            yield above
+            above = self._by_id.get(above.parent)
+
+    def _sorted_into_wholes(self) -> dict[tuple[str, str], list[ForeignSpan]]:
+        parts: dict[tuple[str, str], list[ForeignSpan]] = {}
+        for span in self.spans:
+            if not span.name:
+                continue
+            seen: set[str] = set()
+            for above in self._above(span):
+                if above.name and above.name not in seen and above.dialect is not Dialect.OTHER:
+                    seen.add(above.name)
+                    parts.setdefault((above.span, span.name), []).append(span)
+        return parts

@@ -2,5 +2,6 @@
 
 from ingest.replay.compare import Difference
 from ingest.replay.rebuild import Outcome, RebuildRefused, Seam, rebuild
+from ingest.replay.source import members
 
-__all__ = ["Difference", "Outcome", "RebuildRefused", "Seam", "rebuild"]
+__all__ = ["Difference", "Outcome", "RebuildRefused", "Seam", "members", "rebuild"]

@@ -12,6 +12,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from ingest.effects import Bury, Commit, Effects
+from ingest.erased import Erasures
 from ingest.errors import IngestError
 from ingest.partition import Limits, Partition
 from ingest.position import OFFSETS_MAX
@@ -19,10 +20,12 @@ from ingest.projection import project
 from ingest.query import connect
 from ingest.replay.compare import Difference, compare, compared, derived
 from ingest.replay.source import Stretch, members, records, stretches
+from ingest.store.erasing import known_erasures
 from ingest.store.faults import translated
 from ingest.store.logs import logs_of
 from ingest.store.migrate import migrate
 from ingest.store.performer import Tables
+from ingest.stream.forgetting import said_of_erasures
 from ingest.tables import RAW
 from runtime.emit import Brokers
 from runtime.events import Topic
@@ -83,16 +86,20 @@ def rebuild(
     verify: bool,
     limits: Limits | None = None,
     progress: Progress = lambda _what, _done, _of: None,
+    running: Callable[[Brokers, str], int] = members,
 ) -> Outcome:
     """Build, compare, and unless `verify` put what was built in the place of what is derived.
 
-    With `verify` workers may run meanwhile; to swap, none may. What an earlier rebuild left is dropped. The caller sees
-    to it that there is one at a time. Raises RebuildRefused, StoreError, BrokerUnreachable.
+    With `verify` workers may run meanwhile; to swap, none may: `running` counts those of a group. The default asks the
+    broker, but the embedded one never forgets a member, so whoever uses that counts by other means. What an earlier
+    rebuild left is dropped. The caller sees to it that there is one at a time.
+
+    Raises RebuildRefused, StoreError, BrokerUnreachable.
     """
-    if not verify and brokers is not None and members(brokers, group):
+    if not verify and brokers is not None and running(brokers, group):
         raise RebuildRefused(
-            f"workers of group {group!r} run, and would write into tables that are being replaced: stop them first "
-            "(the broker forgets one within seconds), or only compare (--verify)"
+            f"workers of group {group!r} run, and would write into tables that are being replaced: stop them first, "
+            "or only compare (--verify)"
         )
     client = connect(url)
     try:
@@ -157,6 +164,7 @@ def _check_room(client: Client) -> None:
 
 
 def _build(job: _Job, tables: Tables, read: Sequence[Stretch]) -> tuple[int, int]:
+    erasures = _erasures(job)
     counted = dead = 0
     for number, stretch in enumerate(read):
         job.progress("building", number, len(read))
@@ -167,13 +175,22 @@ def _build(job: _Job, tables: Tables, read: Sequence[Stretch]) -> tuple[int, int
                 core = Partition(place.log, place.generation, place.partition, batch[0].offset, job.limits)
                 dead += _perform(tables, stretch, core.start())
             judged = batch[0].offset >= stretch.seam  # stored rows have been judged by their clocks
-            projected = project(batch, Topic(stretch.place.topic), judged)
+            topic = Topic(stretch.place.topic)
+            projected = erasures.applied(topic, project(batch, topic, judged))
             dead += _perform(tables, stretch, core.feed(projected, 0.0))
             counted += len(batch)
         if core is not None:
             dead += _perform(tables, stretch, core.flush())
     job.progress("building", len(read), len(read))
     return counted, dead
+
+
+def _erasures(job: _Job) -> Erasures:
+    """Applied before anything else: the log holds for a while what the tables have forgotten."""
+    erasures = known_erasures(job.client)
+    if job.brokers is not None:
+        erasures.learn(said_of_erasures(job.brokers))
+    return erasures
 
 
 def _perform(tables: Tables, stretch: Stretch, effects: Effects) -> int:

@@ -23,6 +23,7 @@ from runtime.events import Reason, Topic
 
 POISON = InvalidLimits()
 RELEASE_TIMEOUT_S = 5.0  # less than a session: the group waits for whoever releases
+FLUSH_ALL_BYTES = 32 * 2**20  # of payload: dozens of partitions that are read at once fill memory before any is due
 FAILED_MAX_S = 30.0  # a group rebalances much sooner when its broker was wiped
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.2, 5.0
 _log = logging.getLogger(__name__)
@@ -82,10 +83,13 @@ class Intake:
         limits: Limits | None = None,
         amend: Amend = as_it_is,
         invalid: InvalidLimits | None = POISON,
+        held_bytes_max: int = FLUSH_ALL_BYTES,
     ) -> None:
         """`log_id` gives a topic's id and may block; `commit` is awaited with the next offset to read. `amend` sees
         every batch before anything of it is stored. Beyond `invalid` records the worker stops; None buries them all.
+        What all partitions hold together is flushed at `held_bytes_max`, however little each of them has.
         """
+        self._held_bytes_max = held_bytes_max
         self._amend, self._gate = amend, InvalidGate(invalid)
         self._store, self._log_id, self._letters, self._commit = store, log_id, letters, commit
         self._meters = meters
@@ -135,6 +139,8 @@ class Intake:
             try:
                 await self._take_in(spot, records)
                 self._moves += 1
+                if self.held_bytes >= self._held_bytes_max:
+                    await self._flush_all()
             except BaseException:
                 if era == self._era:
                     self._fail(spot)
@@ -154,6 +160,10 @@ class Intake:
             await self._drive(spot, taken, taken.core.flush(), commits=False)
             taken = await self._take_up(spot, records[0].offset)
             await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
+
+    async def _flush_all(self) -> None:
+        for spot, taken in list(self._taken.items()):
+            await self._drive(spot, taken, taken.core.flush())
 
     async def tick(self) -> None:
         """Flush what has waited long enough."""

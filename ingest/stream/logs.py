@@ -4,7 +4,7 @@ broker by kafka-python: aiokafka has no ids.
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -113,6 +113,16 @@ def _may_join(admin: KafkaAdminClient, group: str) -> bool:
         else:
             break
     return True
+
+
+def absent_topics(brokers: Brokers, topics: Iterable[str]) -> list[str]:
+    """Those that do not exist, or that our login may not see. Blocks. Raises BrokerUnreachable."""
+    with closing(_admin(brokers)) as admin:
+        try:
+            there = set(admin.list_topics())
+        except KafkaError as error:
+            raise BrokerUnreachable(f"asking for the topics failed: {type(error).__name__}") from error
+    return [topic for topic in topics if topic not in there]
 
 
 def create_topics(brokers: Brokers, partitions: Mapping[str, int]) -> list[str]:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,21 +16,25 @@ from prometheus_client import start_http_server
 from ingest.errors import IngestError
 from ingest.partition import Limits
 from ingest.query import Client, connect
+from ingest.reconcile.meters import ReconcilerMeters
+from ingest.reconcile.task import Reconciler
 from ingest.store.faults import translated
 from ingest.store.migrate import migrate
 from ingest.store.performer import Tables
+from ingest.stream.forgetting import Forgetting
 from ingest.stream.intake import POISON, Intake
 from ingest.stream.invalid import InvalidLimits
 from ingest.stream.letters import DeadLetters
-from ingest.stream.logs import LogIds, check_rights
+from ingest.stream.logs import LogIds, absent_topics, backlog, check_rights
 from ingest.stream.meters import Meters
 from ingest.stream.reading import HELD_BYTES_MAX, SESSION_TIMEOUT_MS, TOPICS, Reading
 from ingest.stream.watchdog import STUCK_AFTER_S, AroundAWorker, ConsumerStuck, Watchdog
-from runtime.emit import Brokers, kafka_log
+from runtime.emit import Brokers, DurableLog, kafka_log
 from runtime.events import Topic
 
 GROUP = "turnlog-ingest"
 STOP_MAX_S = 10.0
+_RECONCILER_STOP_S = 1.0  # what it does may be cut off anywhere
 _RIGHTS: Mapping[str, str] = {
     **dict.fromkeys(TOPICS, "READ"),
     **dict.fromkeys((Topic.DEAD_LETTERS, Topic.DEAD_CONTENT), "WRITE"),
@@ -94,13 +99,20 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         letters_log = kafka_log(settings.kafka)
         stack.callback(letters_log.close)
         check_rights(settings.kafka, _RIGHTS, settings.group)
+        for topic in absent_topics(settings.kafka, _RIGHTS):
+            _log.warning("topic %s does not exist: create it, and start the worker again", topic)
         log_ids = LogIds(settings.kafka)
         stack.callback(log_ids.close)
         if settings.metrics_port is not None:
             stack.callback(_expose(meters, settings.metrics_port))
+        forgetting = Forgetting(client, settings.kafka)
+        forgetting.begin()  # before anything else of the log
+        asking = asyncio.create_task(forgetting.refresh())
+        stack.callback(asking.cancel)
         intake_of = partial(
             Intake,
             store=Tables(client),
+            amend=forgetting.amend,
             log_id=log_ids,
             letters=DeadLetters(letters_log),
             meters=meters,
@@ -110,6 +122,7 @@ async def _run(settings: WorkerSettings, ready: Callable[[], None]) -> None:
         if settings.accept_invalid:
             _log.warning("burying whatever is invalid, without a limit, as long as this worker runs")
         adapter = _adapter(settings, meters)
+        stack.callback(_reconciling(settings, letters_log, meters))
         ready()
         await _watched(adapter, intake_of, partial(_watchdog, settings, adapter, client), stop)
 
@@ -174,6 +187,20 @@ def _adapter(settings: WorkerSettings, meters: Meters) -> Any:
     from ingest.stream.faust_adapter import FaustAdapter  # costs a second to import
 
     return FaustAdapter(settings.reading, meters)
+
+
+def _reconciling(settings: WorkerSettings, log: DurableLog, meters: Meters) -> Callable[[], None]:
+    """Beside the stream, in a thread that ends with the process if it must."""
+    behind = partial(backlog, settings.kafka, settings.group, Topic.CALLS)
+    reconciler = Reconciler(settings.clickhouse, log, ReconcilerMeters(meters.registry), behind)
+    thread = threading.Thread(target=reconciler.run, name="reconciler", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        reconciler.stop()
+        thread.join(_RECONCILER_STOP_S)
+
+    return end
 
 
 def _expose(meters: Meters, port: int) -> Callable[[], None]:

@@ -92,6 +92,11 @@ class Handover:
         """The free part of the spool's reserve, 0 … 1; 1 without a spool."""
         return self._keeper.reserve_free
 
+    @property
+    def renewed(self) -> int:
+        """How often whoever delivers gave up and was replaced."""
+        return self._keeper.renewed
+
     def counts(self) -> Counts:
         with self._inside, self._door:
             found = self._keeper.counts()

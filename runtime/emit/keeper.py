@@ -85,6 +85,7 @@ class Keeper:
         self._beat_s = self._expire_s = self._sync_s = clock()
         self._last = False
         self.found = sum(one.found.total() for one in self._spools)
+        self.renewed = 0  # couriers that gave up
         self.picked = self.said = 0  # handed over by calls; our own beats
         self.turned_away = 0  # at the hand-over, as it says
 
@@ -154,6 +155,7 @@ class Keeper:
                 for box in self._boxes:
                     box.lost()
                 self._courier.renew()
+                self.renewed += 1
             case Missed(value):
                 self._hear(value)
             case LastBeat():

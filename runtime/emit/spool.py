@@ -24,7 +24,7 @@ WORDS_BYTES_MAX = 67_108_864
 RECORDS_MAX = 500_000
 RESERVE_SLOTS = 4
 RESERVE_SLOT_BYTES = 1_048_576
-RESERVE_FREE_MIN = 0.5  # below it no call starts, so that the rest is enough for those that run
+RESERVE_FREE_MIN = 0.5  # below it no call starts: the rest, 2 MiB, is 8 records of 1 KiB for each of 256 running calls
 WORDS_AGE_MAX_S = 3 * 86_400.0  # words lie here as briefly as is useful; their topic keeps them 7 days at most
 _log = logging.getLogger(__name__)
 

@@ -124,6 +124,10 @@ class Metric(StrEnum):
     EMIT_SPOOLED = "turnlog_emit_spooled_records"
     EMIT_RESERVE = "turnlog_emit_reserve_free_ratio"
     EMIT_ACCEPTS = "turnlog_emit_accepts_calls"
+    RECONCILED_DIFFERING = "turnlog_reconciler_differing_rows"
+    RECONCILED_ERROR = "turnlog_reconciler_relative_error"
+    RECONCILED_AT = "turnlog_reconciler_recount_timestamp_seconds"
+    CALLS_LOST = "turnlog_reconciler_calls_lost"
 
 
 class Label(StrEnum):
@@ -140,3 +144,4 @@ class Label(StrEnum):
     TOPIC = "topic"
     PARTITION = "partition"
     TYPE = "type"  # an event's type
+    ROLLUP = "rollup"  # the table of it

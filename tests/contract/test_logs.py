@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 from kafka import KafkaAdminClient
 
-from ingest.stream.logs import LogIds, TopicMissing, check_rights, create_topics
+from ingest.stream.logs import LogIds, TopicMissing, absent_topics, check_rights, create_topics
 from ingest.stream.worker import GROUP
 from runtime.events import Topic
 from tests.contract.ground import PARTITIONS
@@ -33,6 +33,10 @@ def test_a_topic_that_does_not_exist_has_no_id_and_asking_does_not_make_it(broke
         ids("absent")
     with closing(KafkaAdminClient(**broker.address.options())) as admin:
         assert "absent" not in admin.list_topics()
+
+
+def test_a_topic_that_does_not_exist_is_named(broker):
+    assert absent_topics(broker.address, [*PARTITIONS, "absent"]) == ["absent"]
 
 
 def test_topics_that_are_there_are_left_alone_and_the_others_made(broker):

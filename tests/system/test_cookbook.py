@@ -422,3 +422,58 @@ def test_how_the_arms_of_an_experiment_end(history: History) -> None:
     assert {(r["variation"], r["disposition"]): (r["calls"], r["leads"]) for r in found} == {
         arm: (n, len(leads[arm])) for arm, n in calls.items()
     }
+
+
+def duration_s(events: list[Event]) -> float:
+    started, ended = last(events, CallStarted), last(events, CallEnded)
+    return (ended.at - started.at) / 1e6 if started and ended else float("inf")
+
+
+def test_welfare_is_what_the_calls_did(history: History) -> None:
+    expected: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for events in history.calls().values():
+        of_campaign = expected[events[0].campaign]
+        short = duration_s(events) < 20 or len(of(events, TurnEnded)) < 2
+        of_campaign["calls"] += last(events, CallStarted).direction.value == "outbound"
+        of_campaign["hung_up_early"] += reason(events) == EndReason.CALLER_HUNG_UP and short
+        of_campaign["opted_out"] += disposition(events) == "opted_out"
+    names = ("calls", "hung_up_early", "opted_out", "complaints", "consents_revoked")
+    found = {row.pop("campaign"): row for row in history.ask("What do calls do to people, by campaign?")}
+    assert found == {campaign: {name: n[name] for name in names} for campaign, n in expected.items()}
+    assert expected[CAMPAIGN]["opted_out"] == 1
+
+
+def test_people_who_called_back_are_counted_among_those_watched_only(history: History) -> None:
+    found = history.ask("How often do people call back within 7 days of a call of ours?")
+    # The one call of three weeks ago; he is called again by us, and that is not calling back.
+    expected = {"campaign": CAMPAIGN, "calls": 1, "called_back": 0, "share_pct": 0.0, "redials": 0}
+    assert found == [expected]
+
+
+def test_completeness_by_day_tells_what_was_lost_and_what_still_runs(history: History) -> None:
+    rows_ = history.ask("Has everything arrived, by day and campaign?")
+    calls = history.calls(CAMPAIGN)
+    lacking = sum(
+        closed.last_seq + 1 - len(events)
+        for events in calls.values()
+        if (closed := last(events, SourceClosed)) is not None
+    )
+    mine = [row for row in rows_ if row["campaign"] == CAMPAIGN]
+    assert sum(row["calls"] for row in mine) == len(calls)
+    assert sum(row["missing"] for row in mine) == lacking == 1
+    assert sum(row["incomplete"] for row in mine) == 1
+    assert sum(row["unknown"] for row in mine) == sum(last(e, SourceClosed) is None for e in calls.values())
+    assert sum(row["lost"] for row in rows_) == 0
+
+
+def test_quality_by_hour_counts_the_turns_that_ended(history: History) -> None:
+    turns: Counter[tuple[str, dt.datetime]] = Counter()
+    gone: Counter[tuple[str, dt.datetime]] = Counter()
+    for turn in of(history.events, TurnEnded):
+        turns[turn.campaign, hour(turn.at)] += 1
+        gone[turn.campaign, hour(turn.at)] += turn.outcome is Outcome.DISAPPEARED
+    found = history.ask("How good were calls, hour by hour?")
+    assert {(r["campaign"], r["hour"]): r["turns"] for r in found} == turns
+    for row in found:
+        key = row["campaign"], row["hour"]
+        assert row["disappeared_pct"] == share(gone[key], turns[key], 2)

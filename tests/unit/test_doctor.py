@@ -22,6 +22,7 @@ from deploy.doctor.judge import (
     judge,
 )
 from deploy.doctor.show import show
+from deploy.doctor.store import RANGES_MAX, missing_ranges
 from deploy.embedded.plan import FREE_BYTES_MIN
 from deploy.settings import Settings, without_password
 
@@ -219,3 +220,28 @@ def test_what_producers_wrote_moves_no_cursor() -> None:
     show(found, judge(found), Console(file=drawn, width=200))
     assert drawn.getvalue().count("\\x1b[2J") >= 2
     assert "\x1b" not in drawn.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seqs", "said", "ranges"),
+    [
+        ([0, 1, 2], 3, ()),
+        ([], 3, ((0, 2),)),
+        ([2, 0], 5, ((1, 1), (3, 4))),
+        ([1, 9], 2, ((0, 0),)),  # said after it had closed
+        (range(1, 99, 2), 99, tuple((n, n) for n in range(0, 2 * RANGES_MAX, 2))),
+    ],
+)
+def test_missing_numbers_are_told_as_ranges(seqs: Any, said: int, ranges: tuple[tuple[int, int], ...]) -> None:
+    assert missing_ranges(seqs, said) == ranges
+
+
+def test_a_gap_is_told_by_its_numbers_and_a_lost_call_by_its_id() -> None:
+    gap = Incomplete(call_id="c", source="runtime", stored=5, said=9, last_at=NOW, missing=((2, 4), (7, 7)))
+    only(judge(facts(store=store(gap))), "fault", "completeness", "c runtime 5 of 9: no 2 to 4, 7")
+    only(judge(facts(store=store(lost_count=1, lost=("gone",)))), "fault", "completeness", "1 call was lost", "gone")
+    many = tuple(f"gone-{n}" for n in range(2 * NAMED_MAX))
+    (found,) = judge(facts(store=store(lost_count=70, lost=many)))
+    assert found.what.count("gone-") == NAMED_MAX
+    assert "70 calls were" in found.what
+    assert ", …" in found.what

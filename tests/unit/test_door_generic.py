@@ -2,8 +2,9 @@
 
 import pytest
 
+from ingest.door.limits import ANCESTORS_MAX
 from runtime.events import CallEnded, CallStarted, Direction, EndReason, SpanEnded, SpanStatus, TurnEnded
-from tests.unit.foreign import NOW_US, TRACE, of, read, span, told
+from tests.unit.foreign import NOW_US, of, read, span, told
 
 LEAD = "0123456789abcdef0123456789abcdef"
 
@@ -76,4 +77,12 @@ def test_spans_that_point_at_each_other_end_somewhere() -> None:
         span("llm", 0, 10, {"metrics.ttfb": 0.1}, id=3, parent=3),
     ]
     assert len(of(told(read(circle)), SpanEnded)) == 3
-    assert TRACE
+
+
+def test_a_span_is_looked_up_so_far_and_no_farther() -> None:
+    tower = [span("x", 0, 10, id=n, parent=n + 1, scope="x") for n in range(1, ANCESTORS_MAX)]
+    turn = span("turn", 0, 10, {"turn.number": 1, "turn.user_bot_latency_seconds": 1.0}, id=ANCESTORS_MAX, parent=99)
+    near = span("llm", 0, 5, {"metrics.ttfb": 0.1}, id=500, parent=1)
+    far = [span("llm", 0, 5, {"metrics.ttfb": 0.1}, id=501, parent=502), span("x", 0, 9, id=502, parent=1, scope="x")]
+    spans = of(told(read([*tower, turn, near, *far])), SpanEnded)
+    assert [(s.component, s.turn) for s in spans if s.component == "response"] == [("response", 1), ("response", 0)]

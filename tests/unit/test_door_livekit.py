@@ -173,7 +173,7 @@ def test_a_discarded_model_is_no_latency_and_the_last_before_the_voice_is() -> N
     )
     events = told(read([*spans, discarded]))
     models = spans_of(events, Component.RESPONSE)
-    assert [(m.status, m.latency_us) for m in models] == [(SpanStatus.CANCELLED, None), (SpanStatus.OK, 200_000)]
+    assert [(m.status, m.first_us) for m in models] == [(SpanStatus.CANCELLED, None), (SpanStatus.OK, 200_000)]
     assert not spans_of(events, Component.DECISION)
 
 

@@ -107,6 +107,16 @@ BEHAVIOUR = [
         "7c24f6511b2fcef7",
         "reads exactly the fields of FetchedBatch and stamps the generation",
     ),
+    (
+        driver.AIOKafkaConsumerThread.getmany,
+        "26fc5fc9f3b667e1",
+        "fetches no more records at once than `broker_max_poll_records`",
+    ),
+    (
+        driver.AIOKafkaConsumerThread._fetch_records,
+        "39a2c6c79fc1455a",
+        "asks for the partitions that it is given, and counts as a poll whatever they are",
+    ),
     (driver.AIOKafkaConsumerThread._commit, "932852ce7a23f658", "crashes on what is not an ordinary rebalance"),
     (
         driver.ConsumerRebalanceListener.on_partitions_assigned,

@@ -371,6 +371,22 @@ async def test_a_broker_that_cannot_say_which_log_it_has_is_left_to_refuse_the_c
     assert house.commits == [(0, 1), (0, 2)]
 
 
+# ── too much in memory ──
+
+
+async def test_what_many_partitions_hold_together_is_flushed_at_the_limit_however_little_each_has():
+    assert Intake.__init__.__kwdefaults__["held_bytes_max"] == module.FLUSH_ALL_BYTES == 32 * 2**20
+    one = record(0)
+    house = House(held_bytes_max=3 * len(one.value))
+    spots = [Spot(Topic.CALLS.value, n) for n in range(3)]
+    for spot in spots[:2]:
+        await house.feed(one, spot=spot)
+    assert (house.commits, house.intake.held_bytes) == ([], 2 * len(one.value))
+    await house.feed(one, spot=spots[2])
+    assert sorted(house.commits) == [(0, 1), (1, 1), (2, 1)]
+    assert house.intake.held_bytes == 0
+
+
 # ── too much that is invalid ──
 
 FEW = InvalidLimits(run_max=3, window_records=100, ratio_max=0.1)

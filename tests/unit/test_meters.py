@@ -90,10 +90,14 @@ def test_every_series_and_every_label_is_of_the_closed_set():
     meters.lag(TOPIC, 0, 5)
     meters.youngest(TOPIC, 0, NOW_US)
     families = list(meters.registry.collect())
-    elsewhere = ("turnlog_emit_", "turnlog_door_")  # see test_spool.py and test_door_desk.py
+    elsewhere = (
+        "turnlog_emit_",
+        "turnlog_door_",
+        "turnlog_reconciler_",
+    )  # see test_spool, test_door_desk, test_reconcile
     assert {family.name for family in families} == {m for m in Metric if not m.startswith(elsewhere)}
     labels = {name for family in families for sample in family.samples for name in sample.labels}
-    assert labels - {"le"} == set(Label) - {Label.TYPE}, "which is a producer's: see test_spool.py"
+    assert labels - {"le"} == set(Label) - {Label.TYPE, Label.ROLLUP}, "a producer's and the reconciler's"
 
 
 def test_lag_is_never_negative():
