@@ -1,13 +1,13 @@
 # `make demo` and `make test` need nothing done before them: whichever runs first makes .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check lint lock clean env env-test
+.PHONY: help demo test soak bench bench-full check lint lock clean env env-test
 
 PYTHON ?=
 JOBS ?= 2
 export PYTHON
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: env  ## make simulated calls and show what was measured
 	@.venv/bin/turnlog demo
@@ -18,6 +18,12 @@ test: env-test  ## all tests, JOBS=2 at a time
 
 soak: env-test  ## every fault ten times with other seeds, an hour; goes on where it was stopped
 	@.venv/bin/python -m tests.fault.soak
+
+bench: env-test  ## every measurement, on a quiet machine, 20 minutes; goes on where it was stopped; writes docs/benchmarks.md
+	@.venv/bin/python -m bench
+
+bench-full: env-test  ## the same on Apache Kafka and with 50 million spans, two hours
+	@.venv/bin/python -m bench --full --state .bench-full.json
 
 check: lint test  ## what CI runs: lint, types, imports, schema, tests, wheel
 	@deploy/check_wheel.sh

@@ -7,7 +7,6 @@ interpreter, so the CPU of the whole process per span is told as well. Spans com
 each; `lone` is a span after a pause, where the processor's caches are cold for both.
 """
 
-import argparse
 import gc
 import logging
 import os
@@ -27,6 +26,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from bench.figures import Figure, options, progress, tell
 from bench.otel import SINK
 from deploy.embedded import Stack
 from deploy.embedded.child import answers, free_port
@@ -42,17 +42,6 @@ TURN_PAUSE_S = 0.0035
 CONDITIONS = ("up", "stalled", "dead")
 _SETTLE_S = 1.5  # longer than the hand-over waits before it takes the disk
 _SIGNALS = {"stalled": signal.SIGSTOP, "dead": signal.SIGKILL}
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """`figure` is the median over `runs` of each run's median; `yardstick` is what it is held against, in that unit."""
-
-    name: str
-    figure: float
-    unit: str
-    yardstick: str
-    ratio: float
-    runs: int
 
 
 class _Run(msgspec.Struct):
@@ -201,18 +190,12 @@ def _collector() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 def main() -> None:
     """Prints a line a figure."""
-    parser = argparse.ArgumentParser(prog="python -m bench.emit", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser = options("emit", __doc__)
     parser.add_argument("--spans", type=int, default=SPANS)
     parser.add_argument("--runs", type=int, default=RUNS)
     asked = parser.parse_args()
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    figures = measure(asked.spans, asked.runs, lambda words: print(f"emit: {words}", file=sys.stderr, flush=True))  # noqa: T201  progress
-    if asked.json:
-        sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
-        return
-    for f in figures:
-        sys.stdout.write(f"{f.name:<22}{f.figure:9.2f} {f.unit:<28} {f.yardstick:<28} ratio {f.ratio:.3f}\n")
+    tell(measure(*((100, 1) if asked.quick else (asked.spans, asked.runs)), progress("emit")), asked.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ CPU of one process per virtual call, models simulated in another process: no exp
 and one that sends OTLP over HTTP to a sink on loopback, in a process of its own. Repeats are interleaved; medians.
 """
 
-import argparse
 import asyncio
 import statistics
 import subprocess
@@ -13,12 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from bench.figures import Figure, options, tell
 from deploy.embedded.child import answers, free_port
 from runtime.emit import MemoryLog
 from runtime.graph import library
@@ -43,17 +42,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Sink).serve_forever()
 """
 
 
-class Cost(msgspec.Struct, frozen=True):
-    """CPU in ms per call (median), and as a ratio to the run without an exporter."""
-
-    case: str
-    calls: int
-    repeats: int
-    cpu_ms: float
-    ratio: float
-
-
-def measure(calls: int = CALLS, repeats: int = REPEATS) -> list[Cost]:
+def measure(calls: int = CALLS, repeats: int = REPEATS) -> list[Figure]:
     """The three cases, in the order of their names above."""
     spent: dict[str, list[float]] = {"none": [], "memory": [], "otlp": []}
     with _process("-m", "runtime.models.simulated", "--port") as models, _process("-c", SINK) as sink:
@@ -64,7 +53,13 @@ def measure(calls: int = CALLS, repeats: int = REPEATS) -> list[Cost]:
                     found.append(cpu_ms)
     yardstick = statistics.median(spent["none"])
     medians = {case: statistics.median(found) for case, found in spent.items()}
-    return [Cost(case, calls, repeats, round(ms, 2), round(ms / yardstick, 3)) for case, ms in medians.items()]
+    without = f"no exporter {yardstick:.2f}"
+    return [
+        Figure(
+            f"otel.{case}", round(ms, 2), "ms CPU a call", without, round(ms / yardstick, 3), repeats, f"{calls} calls"
+        )
+        for case, ms in medians.items()
+    ]
 
 
 def _processors(case: str, sink: int) -> tuple[SpanProcessor, ...]:
@@ -106,17 +101,11 @@ def _process(*argv: str) -> Iterator[int]:
 
 def main() -> None:
     """Prints a line a case."""
-    parser = argparse.ArgumentParser(prog="python -m bench.otel", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser = options("otel", __doc__)
     parser.add_argument("--calls", type=int, default=CALLS)
     parser.add_argument("--repeats", type=int, default=REPEATS)
     asked = parser.parse_args()
-    costs = measure(asked.calls, asked.repeats)
-    if asked.json:
-        sys.stdout.write(msgspec.json.encode(costs).decode() + "\n")
-        return
-    for cost in costs:
-        sys.stdout.write(f"{cost.case:<8}{cost.cpu_ms:8.2f} ms CPU a call   ratio {cost.ratio:.3f}\n")
+    tell(measure(*((3, 1) if asked.quick else (asked.calls, asked.repeats))), asked.json)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ The calls are those of one demo run, repeated under fresh ids: real shapes, with
 40 at a time, as they do from calls in progress; the last figure is the same 400 calls met as a backlog.
 """
 
-import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from bench.figures import Figure, options, tell
 from deploy.demo.run import Order, run_demo
 from deploy.embedded import Stack
 from deploy.settings import Settings
@@ -90,19 +89,25 @@ def _peak_mb(pid: int) -> float:
 
 
 def main() -> None:
-    """Prints both figures and their difference."""
-    parser = argparse.ArgumentParser(prog="python -m bench.worker_memory", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="for programs")
-    as_json = parser.parse_args().json
-    figures = measure()
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
-        return
-    yardstick = figures[0].peak_mb
-    for m in figures:
-        ratio, more = m.peak_mb / yardstick, m.peak_mb - yardstick
-        work = f"{m.case:<8}{m.calls:>5} calls {m.events:>8,} events"
-        sys.stdout.write(f"{work}   peak {m.peak_mb:6.1f} MB  {more:+6.1f} MB  ratio {ratio:.2f}\n")
+    """Prints a line a case."""
+    asked = options("worker_memory", __doc__).parse_args()
+    found = measure(*((4, 2) if asked.quick else (CALLS, TIMES)))
+    first = found[0]
+    tell(
+        [
+            Figure(
+                f"worker_memory.{m.case}.{m.calls}_calls",
+                m.peak_mb,
+                "MB at most",
+                f"after {first.calls} calls {first.peak_mb:.1f}",
+                round(m.peak_mb / first.peak_mb, 3),
+                1,
+                f"{m.events:,} events",
+            )
+            for m in found
+        ],
+        asked.json,
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,11 @@ def version() -> str:
 
 
 def jars(request: pytest.FixtureRequest) -> Path:
+    """The folder with Kafka's jars, said to the person at the terminal when they are fetched."""
+    return fetched(partial(_tell, request))
+
+
+def fetched(tell: Callable[[str], None]) -> Path:
     """The folder with Kafka's jars, downloaded by Maven the first time. Skips without Java, Maven or a network."""
     if shutil.which("java") is None:
         pytest.skip("Apache Kafka needs Java 17 or later, and there is no `java`")
@@ -172,15 +178,15 @@ def jars(request: pytest.FixtureRequest) -> Path:
         with (cache / f"{folder.name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # somebody else may be at it: what they fetched is there afterwards
             if not folder.is_dir():
-                _download(folder, request)
+                _download(folder, tell)
     return folder
 
 
-def _download(folder: Path, request: pytest.FixtureRequest) -> None:
+def _download(folder: Path, tell: Callable[[str], None]) -> None:
     """Into a folder beside it, which takes its name only when it is whole."""
     if shutil.which("mvn") is None:
         pytest.skip("Apache Kafka is fetched by Maven, and there is no `mvn`")
-    _tell(request, f"\nfetching Apache Kafka {version()} from Maven Central, once (about 45 MB) …\n")
+    tell(f"\nfetching Apache Kafka {version()} from Maven Central, once (about 45 MB) …\n")
     with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
         copied = Path(beside) / "jars"
         fetch = ["mvn", "-B", "-q", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={copied}"]
@@ -189,7 +195,7 @@ def _download(folder: Path, request: pytest.FixtureRequest) -> None:
         except subprocess.TimeoutExpired:
             pytest.skip(f"Maven did not fetch Apache Kafka in {DOWNLOAD_TIMEOUT_S} s: is there a network?")
         if done.returncode != 0:
-            _tell(request, done.stdout[-2_000:])
+            tell(done.stdout[-2_000:])
             pytest.skip("Maven could not fetch Apache Kafka: is there a network?")
         copied.rename(folder)
 
