@@ -17,7 +17,7 @@ _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the conventio
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones. In no message are
-    `model_key`, for a provider of yours and nobody else, `tenant_key`, which makes pseudonyms of leads, and `door_token`,
+    `model_key`, for a provider of yours and nobody else, `tenant_key`, which makes pseudonyms, and `door_token`,
     what a sender of traces has to show. `otlp`: spans also go where OpenTelemetry's own variables say; `otlp_content`:
     with what was said.
     """
