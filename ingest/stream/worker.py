@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -35,9 +35,10 @@ from runtime.events import Topic
 GROUP = "turnlog-ingest"
 STOP_MAX_S = 10.0
 _RECONCILER_STOP_S = 1.0  # what it does may be cut off anywhere
-_RIGHTS: Mapping[str, str] = {
-    **dict.fromkeys(TOPICS, "READ"),
-    **dict.fromkeys((Topic.DEAD_LETTERS, Topic.DEAD_CONTENT), "WRITE"),
+_RIGHTS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(TOPICS, ("READ",)),
+    Topic.CALLS: ("READ", "WRITE"),  # the reconciler says there which calls are lost
+    **dict.fromkeys((Topic.DEAD_LETTERS, Topic.DEAD_CONTENT), ("WRITE",)),
 }
 _log = logging.getLogger(__name__)
 
