@@ -31,6 +31,7 @@ class View(StrEnum):
     COMPLETENESS = "completeness"
     PRODUCERS = "producers"
     CORRECTIONS = "corrections"
+    CONTENT = "content"
 
 
 class Column(NamedTuple):
@@ -383,6 +384,18 @@ VIEWS: Mapping[View, Description] = {
             Column("rollup_table", _NAME, "the table behind the view"),
             *(_MINUTE, _TENANT, Column("dimensions", "Array(String)", "the rollup's columns after tenant")),
             *(Column("before", _COUNT, "what it counted"), Column("after", _COUNT, "what it counts since")),
+        ),
+    ),
+    View.CONTENT: Description(
+        "one thing that people said, typed or gave; with a credential of its own, and each reading is an event",
+        _FIRST,
+        (
+            *(_TENANT, _DAY, _CALL, _SOURCE, _SEQ, _AT),
+            Column("type", _NAME, "WordsHeard, WordsSaid, ArgumentsGiven, DataGiven, KeysPressed, …"),
+            *(_CAMPAIGN, *_AGENT),
+            Column("turn", "UInt16", "the caller's turn, from 1; 0 is the agent's opening, or of no turn"),
+            Column("name", _NAME, "the tool whose arguments these are, the field, or the part that failed; else empty"),
+            Column("text", "String", "what was said or given; a tool's arguments as JSON"),
         ),
     ),
 }

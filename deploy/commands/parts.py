@@ -47,13 +47,21 @@ def store(
     path: Annotated[Path | None, typer.Option(help="The store's folder; else the one in the state folder.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8123,
 ) -> None:
-    """Serve the embedded store on loopback, as ClickHouse over HTTP, until stopped."""
+    """Serve the embedded store on loopback, as ClickHouse over HTTP, until stopped.
+
+    Who comes without a key reads the views. The keys of the users `writer` and `content` lie in the folder, in
+    credentials.json. Each reading of words is said to the brokers of KAFKA_BOOTSTRAP_SERVERS, and refused without.
+    """
     from deploy.embedded.plan import require
     from ingest.store.server import serve
+    from ingest.store.witness import LogWitness
+    from runtime.emit import kafka_log
 
     require("chdb", "the embedded store")
-    folder = path or settings().state / "store"
-    serve(folder, "127.0.0.1", port, lambda url: talk.print(f"store at {url} ({folder})", markup=False))
+    ours = settings()
+    folder, brokers = path or ours.state / "store", ours.kafka
+    witness = LogWitness(lambda: kafka_log(brokers)) if brokers is not None else None
+    serve(folder, "127.0.0.1", port, lambda url: talk.print(f"store at {url} ({folder})", markup=False), witness)
 
 
 def _addresses(kafka: str | None, clickhouse: str | None) -> tuple[Brokers, str]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -26,6 +27,7 @@ _ADVICE = {
     60: "`turnlog sql --views` lists what there is",
     456: "give it a value: --param NAME=VALUE",
     396: "ask for fewer days, rows or columns",
+    241: "ask for fewer days, rows or columns",
 }
 
 
@@ -46,6 +48,12 @@ def sql(
         typer.Option(min=0, help=f"Rows at most; 0 is all. By default {TABLE_ROWS_MAX} of a table, all of the others."),
     ] = None,
     timeout: Annotated[int, typer.Option(min=1, max=TIMEOUT_S_MAX, help="Seconds to wait at most.")] = TIMEOUT_S,
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content", help="Read the view `content` as well: what people said. Each such reading is an event."
+        ),
+    ] = False,
     views: Annotated[bool, typer.Option("--views", help="List the views and their columns; asks nothing.")] = False,
 ) -> None:
     """Ask a question over call history. Opens the embedded store when no stack runs.
@@ -73,12 +81,13 @@ def sql(
         typer.echo(context.get_help())
         raise typer.Exit(2)
     values = bound(question, param or ())
+    ask = partial(_answer, question, values, form, timeout_s=timeout, content=content)
     if limit is None:
         limit = TABLE_ROWS_MAX if form is Format.TABLE else 0
-        if _answer(question, values, form, limit, timeout) == limit > 0:
+        if ask(rows_max=limit) == limit > 0:
             talk.print(f"turnlog: there may be more than these {limit:,} rows: see --limit, or --format csv")
     else:
-        _answer(question, values, form, limit, timeout)
+        ask(rows_max=limit)
 
 
 def _form(form: Format | None, as_json: bool) -> Format:
@@ -87,18 +96,22 @@ def _form(form: Format | None, as_json: bool) -> Format:
     return Format.JSON if as_json else form or Format.TABLE
 
 
-def _answer(question: str, values: dict[str, Any], form: Format, rows_max: int, timeout_s: int) -> int:
+def _answer(
+    question: str, values: dict[str, Any], form: Format, *, rows_max: int, timeout_s: int, content: bool
+) -> int:
     """Ask, and write what comes; how many rows came."""
     from deploy.ask import opened_store
     from deploy.patience import Patience
     from deploy.rows import write
     from ingest.errors import StoreRefused
     from ingest.query import asked
+    from ingest.store.credentials import Role
 
-    with (
-        Patience(talk) as patience,
-        opened_store(settings(), lambda step: talk.print(step, style="dim"), timeout_s + _GRACE_S) as client,
-    ):
+    def say(step: str) -> None:
+        talk.print(step, style="dim")
+
+    role = Role.CONTENT if content else Role.READER
+    with Patience(talk) as patience, opened_store(settings(), say, timeout_s + _GRACE_S, role) as client:
         try:
             with asked(client, question, values, rows_max=rows_max, timeout_s=timeout_s) as answer:
                 count = write(answer._replace(blocks=_watched(answer.blocks, patience)), form, sys.stdout)

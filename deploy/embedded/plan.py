@@ -14,6 +14,7 @@ from deploy.embedded.part import Part
 from deploy.embedded.state import unusable
 from deploy.errors import NoRoom, PartMissing, PortTaken
 from deploy.settings import Settings
+from ingest.store.credentials import Role, kept
 from ingest.stream.logs import BrokerUnreachable, create_topics
 from runtime.emit import Brokers
 from runtime.events import Topic
@@ -47,7 +48,10 @@ ANY_PORTS = Ports()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The parts in the order of their start, and the servers that they use: theirs, or those of the settings."""
+    """The parts in the order of their start, and the servers that they use: theirs, or those of the settings.
+
+    `clickhouse` is for who writes: it holds the key.
+    """
 
     parts: tuple[Part, ...]
     brokers: Brokers
@@ -77,8 +81,9 @@ def planned(settings: Settings, ports: Ports, lock: int, worker: bool = True) ->
         needs.append(_broker(child, binary, port, brokers))
     if clickhouse is None:
         port = _port(ports.store, "the store", "--store-port", chosen)
-        clickhouse = f"http://127.0.0.1:{port}"
-        needs.append(_store(child, state / "store", port, clickhouse))
+        folder, address = state / "store", f"http://127.0.0.1:{port}"
+        clickhouse = kept(folder).url(Role.WRITER, address)
+        needs.append(_store(child, folder, port, address, brokers))
     parts = list(needs)
     if worker:
         where = {**kafka_environment(brokers), "CLICKHOUSE_URL": clickhouse}
@@ -119,8 +124,10 @@ def _broker(child: Callable[..., Child], binary: str, port: int, brokers: Broker
     return Part(broker, brokers.servers, lambda: well("broker", brokers.servers), ready=ready, lost=lost)
 
 
-def _store(child: Callable[..., Child], folder: Path, port: int, url: str) -> Part:
-    store = child("store", [*OURS, "store", "--path", str(folder), "--port", str(port)])
+def _store(child: Callable[..., Child], folder: Path, port: int, url: str, brokers: Brokers) -> Part:
+    """It is told of the brokers because it says itself who reads words."""
+    argv = [*OURS, "store", "--path", str(folder), "--port", str(port)]
+    store = child("store", argv, **kafka_environment(brokers))
     return Part(store, url, lambda: well("store", url))
 
 

@@ -3,7 +3,7 @@
 import fcntl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.embedded.child import Child, answers_http, free_port
 from deploy.embedded.plan import OURS, require
 from deploy.errors import StackError
+from ingest.store.credentials import Role, kept
 from ingest.store.folder import LOCK
 
 WAIT_S = 20.0  # for another question to be answered
@@ -18,10 +19,12 @@ _POLL_S = 0.1
 
 
 @contextmanager
-def running_store(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[str]:
-    """The URL of the embedded store in `folder`, which runs inside. Who has it open is waited for, for WAIT_S.
+def running_store(
+    folder: Path, say: Callable[[str], None] = lambda _: None, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """The writer's URL of the embedded store in `folder`, which runs inside. Who has it open is waited for, for WAIT_S.
 
-    Raises StackError with its last lines.
+    `environment` tells it of brokers, without which nobody reads words. Raises StackError with its last lines.
     """
     require("chdb", "the embedded store")
     deadline = time.monotonic() + WAIT_S
@@ -30,7 +33,7 @@ def running_store(folder: Path, say: Callable[[str], None] = lambda _: None) -> 
             _wait_for(folder, deadline, say)
             port = free_port()
             argv = [*OURS, "store", "--path", str(folder), "--port", str(port)]
-            child = Child("store", argv, Path(room) / "store.log")
+            child = Child("store", argv, Path(room) / "store.log", (), **(environment or {}))
             child.start()
             try:
                 child.wait_ready(partial(answers_http, f"http://127.0.0.1:{port}/ping"))
@@ -40,7 +43,7 @@ def running_store(folder: Path, say: Callable[[str], None] = lambda _: None) -> 
                     continue  # somebody was quicker
                 raise
             try:
-                yield f"http://127.0.0.1:{port}"
+                yield kept(folder).url(Role.WRITER, f"http://127.0.0.1:{port}")
             finally:
                 child.stop()
             return

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ingest.errors import StoreUnusable
+from ingest.store.credentials import Role, User
+from ingest.store.failure import QueryFailed
+from ingest.store.reading import Question, Witness, must_be_witnessed, question, witnessed
 from ingest.store.statement import Insert, Query, read
 
 MEMORY_BYTES_MAX = 4 * 2**30
@@ -29,14 +32,7 @@ _BEGINNING = {
     "max_execution_time": str(QUERY_SECONDS_MAX),
 }
 _CODE = re.compile(r"Code: (\d+)")
-
-
-class QueryFailed(Exception):
-    """What the engine answered instead of a result: ClickHouse's number and its message."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+NOBODY = User(Role.READER, Role.READER)
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,7 @@ class Request:
     session: str | None = None
     session_timeout_s: int = 60
     read_only: bool = False
+    user: User = NOBODY
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,8 @@ def _readonly_last(setting: tuple[str, str]) -> bool:
 class Engine:
     """The store in `folder`, which the caller holds. `run` may be called from several threads."""
 
-    def __init__(self, folder: Path, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
+    def __init__(self, folder: Path, memory_bytes_max: int = MEMORY_BYTES_MAX, witness: Witness | None = None) -> None:
+        self._witness = witness
         try:
             import chdb
         except ImportError:
@@ -106,6 +104,8 @@ class Engine:
             statement = read(request.sql, request.data)
             if not all(re.fullmatch(r"\w+", name) for name in request.settings):
                 raise QueryFailed(115, "Code: 115. DB::Exception: not a setting's name. (UNKNOWN_SETTING)")
+            if request.user.role is not Role.WRITER:
+                return self._read(statement, request)
             with self._connection(request) as connection:
                 self._prepare(connection, request)
                 if isinstance(statement, Insert):
@@ -114,11 +114,7 @@ class Engine:
         except UnicodeDecodeError:
             raise QueryFailed(62, "Code: 62. DB::Exception: SQL must be UTF-8. (SYNTAX_ERROR)") from None
         except RuntimeError as error:  # chdb has no narrower type, and no number but in the text
-            message = str(error)
-            found = _CODE.search(message)
-            raise QueryFailed(
-                int(found[1]) if found else 1002, message[found.start() :] if found else message
-            ) from None
+            raise _failed(error) from None
 
     def stop(self) -> None:
         """Cancels what is running, so that threads come back."""
@@ -129,6 +125,41 @@ class Engine:
         for session in self._sessions.values():
             session.connection.close()
         self._root.close()
+
+    def _read(self, statement: Query | Insert, request: Request) -> Answer:
+        """A reader's question, on a connection of its own whatever session it names."""
+        connection = self._connect(self._address)
+        try:
+            asked = question(
+                connection,
+                statement,
+                user=request.user,
+                database=request.database,
+                form=request.format,
+                settings=request.settings,
+            )
+            for name, value in asked.settings.items():
+                connection.query(f"SET {name} = {_quoted(value)}")
+            if not asked.verdict.settings:  # drivers ask there what they may set, and would be told that it is nothing
+                connection.query("SET readonly = 1")
+            query = read(asked.sql.encode())
+            assert isinstance(query, Query)
+            if not asked.verdict.words:
+                return _query(connection, query, request)
+            return self._read_words(connection, asked, query, request)
+        finally:
+            connection.close()
+
+    def _read_words(self, connection: Any, asked: Question, query: Query, request: Request) -> Answer:
+        witness = must_be_witnessed(self._witness)
+        try:
+            answer = _query(connection, query, request)
+        except RuntimeError:
+            # What cannot be parsed is quoted in an error, and may be words: that is a reading as well.
+            witnessed(witness, request.user, asked, 0)
+            raise
+        witnessed(witness, request.user, asked, int(answer.summary["result_rows"]))
+        return answer
 
     def _prepare(self, connection: Any, request: Request) -> None:
         connection.query(f"USE {_quoted(request.database, '`')}")
@@ -210,19 +241,35 @@ def _query(connection: Any, statement: Query, request: Request) -> Answer:
     return Answer(
         body,
         (statement.format or request.format) if statement.answers or body else None,
-        _summary(read=(result.rows_read(), result.bytes_read()), elapsed_ns=int(result.elapsed() * 1e9)),
+        _summary(
+            read=(result.storage_rows_read(), result.storage_bytes_read()),
+            result=(result.rows_read(), len(body)),
+            elapsed_ns=int(result.elapsed() * 1e9),
+        ),
     )
 
 
-def _summary(*, read: tuple[int, int] = (0, 0), written: tuple[int, int] = (0, 0), elapsed_ns: int) -> dict[str, str]:
+def _failed(error: RuntimeError) -> QueryFailed:
+    message = str(error)
+    found = _CODE.search(message)
+    return QueryFailed(int(found[1]) if found else 1002, message[found.start() :] if found else message)
+
+
+def _summary(
+    *,
+    read: tuple[int, int] = (0, 0),
+    written: tuple[int, int] = (0, 0),
+    result: tuple[int, int] = (0, 0),
+    elapsed_ns: int,
+) -> dict[str, str]:
     numbers = {
         "read_rows": read[0],
         "read_bytes": read[1],
         "written_rows": written[0],
         "written_bytes": written[1],
         "total_rows_to_read": 0,
-        "result_rows": 0,
-        "result_bytes": 0,
+        "result_rows": result[0],
+        "result_bytes": result[1],
         "elapsed_ns": elapsed_ns,
     }
     return {name: str(number) for name, number in numbers.items()}

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ingest.errors import StoreHeld, StoreUnusable
+from ingest.store.credentials import FILE as CREDENTIALS
 
 FORMAT = 1
 MARK = "store.json"
@@ -25,8 +26,9 @@ def held(path: Path) -> Iterator[Path]:
     if set("?&#%") & set(str(path)):
         raise StoreUnusable(f"the store's folder {str(path)!r} must not contain any of ? & # %: choose another name")
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
         _recognise(path)
+        path.chmod(0o700)  # words lie here, and older versions left the folder open to all
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise _unusable(path, error) from None
@@ -41,7 +43,7 @@ def _recognise(path: Path) -> None:
     """A folder is ours when it is empty or marked; anything else is somebody's work."""
     mark = path / MARK
     if not mark.exists():
-        if any(not entry.name.startswith(LOCK) for entry in path.iterdir()):
+        if any(not entry.name.startswith((LOCK, CREDENTIALS)) for entry in path.iterdir()):
             raise StoreUnusable(f"{str(path)!r} holds other things and is no store: name an empty or a new folder")
         return
     found = None

@@ -1,6 +1,6 @@
-"""ClickHouse's HTTP interface over the engine, as much as its drivers use. No users, so for loopback only.
+"""ClickHouse's HTTP interface over the engine, as much as its drivers use; says who asks, and bounds how many.
 
-What a real server adds (users, row policies, quotas, other revisions of Native) is a real server's job.
+What a real server adds (row policies, quotas, other revisions of Native) is a real server's job.
 """
 
 import asyncio
@@ -14,12 +14,14 @@ import lz4.frame  # type: ignore[import-untyped]  # ships no hints
 from aiohttp import web
 from backports import zstd
 
-from ingest.store.engine import Answer, Engine, QueryFailed, Request
+from ingest.store.credentials import Credentials, NotAllowed, Role, User, told
+from ingest.store.engine import NOBODY, Answer, Engine, Request
+from ingest.store.failure import QueryFailed
 
 BODY_BYTES_MAX = 256 * 2**20
 LINE_BYTES_MAX = 2**20  # of the URL, as ClickHouse: parameters travel in it
-REQUESTS_MAX = 64  # running and waiting together
-THREADS = 4
+REQUESTS_MAX = 64  # running and waiting together, of writers; and as many of readers
+THREADS = 4  # for writers; readers have as many of their own, so that none of them holds up an insert
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 # Parameters of the interface itself; every other one is a setting.
@@ -34,6 +36,12 @@ _INTERFACE = frozenset(
 )
 _NOT_FOUND = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
 _BUSY = frozenset({202})
+_FORBIDDEN = frozenset({497, 516})  # ACCESS_DENIED, AUTHENTICATION_FAILED
+_NOT_ALLOWED = QueryFailed(
+    516,
+    "Code: 516. DB::Exception: Authentication failed: password is incorrect, or there is no user with such name. "
+    "(AUTHENTICATION_FAILED)",
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,11 +49,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Front:
     """Serves one engine. `drain` waits for the running requests."""
 
-    def __init__(self, engine: Engine, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+    def __init__(self, engine: Engine, credentials: Credentials, body_bytes_max: int = BODY_BYTES_MAX) -> None:
         self._engine = engine
+        self._credentials = credentials
         self._body_bytes_max = body_bytes_max
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
-        self._requests = 0
+        self._threads = {
+            writes: ThreadPoolExecutor(THREADS, thread_name_prefix="writer" if writes else "reader")
+            for writes in (True, False)
+        }
+        self._requests = {True: 0, False: 0}
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=self._body_bytes_max, middlewares=[_no_browsers])
@@ -56,24 +68,32 @@ class Front:
 
     def drain(self) -> None:
         """Waits until no request runs. Blocks."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        for threads in self._threads.values():
+            threads.shutdown(wait=True, cancel_futures=True)
 
     async def _answer(self, request: web.Request) -> web.Response:
         if request.method == "GET" and "query" not in request.query:
             return await _ok(request)
-        self._requests += 1
         try:
-            wanted = await self._read(request)
+            user = self._credentials.user(*told(request.headers, request.query))
+        except NotAllowed:
+            return _failure(request, _NOT_ALLOWED)
+        if user.role is Role.WRITER and request.query.get("readonly") == "1":
+            user = NOBODY  # who may do all and asks to change nothing is held to that, as a server would
+        writes = user.role is Role.WRITER
+        self._requests[writes] += 1
+        try:
+            wanted = await self._read(request, user)
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, self._engine.run, wanted)
+            answer = await loop.run_in_executor(self._threads[writes], self._engine.run, wanted)
         except QueryFailed as failed:
             return _failure(request, failed)
         finally:
-            self._requests -= 1
+            self._requests[writes] -= 1
         return _success(request, answer)
 
-    async def _read(self, request: web.Request) -> Request:
-        if self._requests > REQUESTS_MAX:
+    async def _read(self, request: web.Request, user: User) -> Request:
+        if self._requests[user.role is Role.WRITER] > REQUESTS_MAX:
             raise QueryFailed(
                 202,
                 f"Code: 202. DB::Exception: {REQUESTS_MAX} requests are waiting. (TOO_MANY_SIMULTANEOUS_QUERIES)",
@@ -102,6 +122,7 @@ class Front:
             session=query.get("session_id"),
             session_timeout_s=int(timeout) if timeout.isdecimal() else 60,
             read_only=request.method == "GET",  # as ClickHouse: what a link or an image can fetch changes nothing
+            user=user,
         )
 
 
@@ -173,6 +194,8 @@ def _success(request: web.Request, answer: Answer) -> web.Response:
 
 def _failure(request: web.Request, failed: QueryFailed) -> web.Response:
     status = 404 if failed.code in _NOT_FOUND else 503 if failed.code in _BUSY else 500
+    if failed.code in _FORBIDDEN:
+        status = 403
     return web.Response(
         status=status, text=str(failed), headers=_headers(request) | {"X-ClickHouse-Exception-Code": str(failed.code)}
     )

@@ -9,28 +9,32 @@ from pathlib import Path
 from aiohttp import web
 
 from ingest.errors import StoreUnusable
+from ingest.store.credentials import kept
 from ingest.store.engine import Engine
 from ingest.store.folder import held
 from ingest.store.http import LINE_BYTES_MAX, LOOPBACK, Front
+from ingest.store.reading import Witness
 
 STOP_SECONDS_MAX = 5  # what a running statement has before it is cancelled
 _ANSWER_SECONDS = 5  # what a cancelled one has to say so
 
 
-def serve(path: Path, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(path: Path, host: str, port: int, ready: Callable[[str], None], witness: Witness | None = None) -> None:
     """Serves the store in `path` until SIGTERM or SIGINT; blocks, in the main thread of a process of its own.
 
-    Calls `ready` with the URL once requests are answered; port 0 takes a free one. Raises StoreHeld or StoreUnusable.
+    Without a `witness` nobody reads words. Calls `ready` with the URL once requests are answered; port 0 takes a free
+    one. Raises StoreHeld or StoreUnusable.
     """
     if host not in LOOPBACK:
         raise StoreUnusable(
-            f"the embedded store has no passwords and so no business on {host!r}: bind 127.0.0.1, "
+            f"the embedded store speaks without encryption and has no business on {host!r}: bind 127.0.0.1, "
             "or run a ClickHouse server for other machines"
         )
     with held(path) as folder, _listening(host, port) as listener:
-        engine = Engine(folder)
+        credentials = kept(folder)
+        engine = Engine(folder, witness=witness)
         try:
-            asyncio.run(_serve(engine, listener, ready))
+            asyncio.run(_serve(Front(engine, credentials), engine, listener, ready))
         finally:
             engine.close()
 
@@ -43,8 +47,7 @@ def _listening(host: str, port: int) -> socket.socket:
         raise StoreUnusable(f"cannot listen on {host}:{port}: {reason}. Name another port") from None
 
 
-async def _serve(engine: Engine, listener: socket.socket, ready: Callable[[str], None]) -> None:
-    front = Front(engine)
+async def _serve(front: Front, engine: Engine, listener: socket.socket, ready: Callable[[str], None]) -> None:
     runner = web.AppRunner(
         front.application(),
         access_log=None,

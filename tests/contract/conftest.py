@@ -20,6 +20,7 @@ import pytest
 from deploy.embedded.child import free_port
 from ingest import query
 from ingest.position import first_of, position_of
+from ingest.store.credentials import Role, kept
 from ingest.store.migrate import migrate
 from ingest.tables import SCHEMAS, Log
 from tests.contract.apache import Apache, Part, jars, part_of, running
@@ -30,6 +31,8 @@ NOON = dt.datetime.combine(DAY, dt.time(12), dt.UTC)
 
 @dataclass
 class Spawned:
+    """`url` is the writer's."""
+
     process: subprocess.Popen[str]
     url: str
 
@@ -47,7 +50,7 @@ def _spawned(path: Path) -> Iterator[Spawned]:
             line = process.stderr.readline()
             found = re.search(r"http://\S+", line)
             assert found, f"the store did not start: {line}"
-            yield Spawned(process, found[0])
+            yield Spawned(process, kept(path).url(Role.WRITER, found[0]))
         finally:
             process.terminate()
             try:

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded.child import answers, free_port
+from ingest.store.credentials import Role, kept
 from tests.contract.ground import EPOCH_RECORDS, until
 
 WORKER = """
@@ -95,7 +96,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = kept(folder).url(Role.WRITER, f"http://127.0.0.1:{self._port}")
 
     def __enter__(self) -> Self:
         self.start()

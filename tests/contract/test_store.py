@@ -1,5 +1,6 @@
 """The embedded store over HTTP: it serves ClickHouse's driver, keeps what it acknowledged, and says no clearly."""
 
+import base64
 import datetime as dt
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
@@ -21,6 +23,14 @@ from ingest.store.logs import generation_of
 from ingest.store.migrate import Migration, migrate, shipped
 from ingest.store.writer import Writer
 from ingest.tables import SCHEMAS, VIEWS, Log
+
+
+def asking(url: str, query: str) -> urllib.request.Request:
+    """A GET of the store by whoever the URL names."""
+    parts = urlsplit(url)
+    key = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+    address = f"http://{parts.hostname}:{parts.port}/?query={query}"
+    return urllib.request.Request(address, headers={"Authorization": f"Basic {key}"})
 
 
 @pytest.mark.parametrize("log", SCHEMAS)
@@ -103,8 +113,8 @@ def test_every_view_has_the_columns_types_and_words_that_are_published(client):
     for view, described in VIEWS.items():
         stored = [(r["name"], r["type"], r["comment"]) for r in found if r["table"] == view]
         assert stored == [(column.name, column.type, column.meaning) for column in described.columns]
-        words = client.command(f"SELECT comment FROM system.tables WHERE name = '{view}' AND database = 'default'")
-        assert described.row in words
+        sql = f"SELECT comment FROM system.tables WHERE name = '{view}' AND database = 'default'"
+        assert described.row in query.rows(client, sql)[0]["comment"]
 
 
 def test_words_that_were_lost_or_changed_come_back_with_the_next_start(client):
@@ -165,7 +175,7 @@ def test_killing_the_store_loses_nothing_that_it_acknowledged(spawn, tmp_path, a
 
 def test_opening_a_held_store_and_a_taken_port_are_one_line_each(spawn, tmp_path):
     with spawn(tmp_path / "db") as store:
-        port = store.url.rsplit(":", 1)[1]
+        port = str(urlsplit(store.url).port)
         for path, said in ((tmp_path / "db", "is open in process"), (tmp_path / "other", "cannot listen")):
             command = [sys.executable, "-m", "ingest.store", "--path", str(path), "--port", port]
             second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
@@ -190,8 +200,9 @@ def test_what_is_no_url_is_refused_without_repeating_it(url):
 
 @pytest.mark.parametrize("compress", ["lz4", "zstd", "gzip", False])
 def test_the_plain_driver_works_as_with_a_server(store_url, compress):
-    host, port = store_url.removeprefix("http://").split(":")
-    with closing(clickhouse_connect.get_client(host=host, port=int(port), compress=compress)) as client:
+    parts = urlsplit(store_url)
+    where = {"host": parts.hostname, "port": parts.port, "username": parts.username, "password": parts.password}
+    with closing(clickhouse_connect.get_client(**where, compress=compress)) as client:
         client.command("CREATE TEMPORARY TABLE mine (a Int64, b String)")  # lives in the session
         client.insert("mine", [[n, "x" * 100] for n in range(1000)], column_names=["a", "b"])
         client.insert_arrow("mine", pa.table({"a": [1000], "b": ["y"]}))
@@ -242,9 +253,9 @@ def test_inserts_and_selects_run_at_the_same_time(store_url, client, arrow):
 
 def test_sessions_are_bounded_and_expire(spawn, tmp_path):
     def ask(session: str, timeout_s: int) -> int:
-        url = f"{store.url}/?query=SELECT+1&session_id={session}&session_timeout={timeout_s}"
+        sql = f"SELECT+1&session_id={session}&session_timeout={timeout_s}"
         try:
-            with urllib.request.urlopen(url) as answer:
+            with urllib.request.urlopen(asking(store.url, sql)) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -259,7 +270,8 @@ def test_sessions_are_bounded_and_expire(spawn, tmp_path):
 
 @pytest.mark.parametrize("header", [("Origin", "http://evil"), ("Sec-Fetch-Site", "cross-site"), ("Host", "evil.com")])
 def test_a_web_page_gets_nothing(store_url, header):
-    request = urllib.request.Request(f"{store_url}/?query=SELECT+1", headers=dict([header]))
+    request = asking(store_url, "SELECT+1")
+    request.add_header(*header)
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
         urllib.request.urlopen(request)
     refused.value.close()
@@ -267,7 +279,7 @@ def test_a_web_page_gets_nothing(store_url, header):
 
 def test_get_changes_nothing(store_url, client):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{store_url}/?query=DROP+TABLE+spans_log")
+        urllib.request.urlopen(asking(store_url, "DROP+TABLE+spans_log"))
     with refused.value as answer:
         assert answer.headers["X-ClickHouse-Exception-Code"] == "164"
     assert client.command("SELECT count() FROM spans") == 0

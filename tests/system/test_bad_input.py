@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -286,16 +287,18 @@ def test_what_no_json_can_say_is_null_and_loopback_knows_no_proxy(stack: Path) -
 
 
 def test_a_password_is_on_no_command_line_and_in_no_others_file(stack: Path) -> None:
-    """What `ps` shows of the worker; the store of the stack takes any password."""
+    """What `ps` shows of the worker and the store, and what the doctor says."""
     inside = found_stack(Settings(stack))
     assert inside is not None
-    url = inside.clickhouse.replace("http://", "http://user:sekret@")
+    url, sekret = inside.clickhouse, urlsplit(inside.clickhouse).password or ""
+    assert len(sekret) > 30
+    assert sekret not in Path(f"/proc/{inside.children['store']}/cmdline").read_text()
     with Stack(Settings(stack / "two", Brokers(inside.kafka), url), lambda _: None) as second:
         argv = Path(f"/proc/{second.addresses.children['worker']}/cmdline").read_bytes()
         assert b"worker" in argv
-        assert b"sekret" not in argv
+        assert sekret.encode() not in argv
         told = turnlog(stack / "two", "doctor", "--json", CLICKHOUSE_URL=url, KAFKA_BOOTSTRAP_SERVERS=inside.kafka)
-        assert "sekret" not in told.stdout + told.stderr
+        assert sekret not in told.stdout + told.stderr
         assert (stack / "two" / "stack.json").stat().st_mode & 0o077 == 0
 
 

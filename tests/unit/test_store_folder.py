@@ -66,6 +66,6 @@ def test_a_name_that_chdb_would_read_as_options_is_refused(tmp_path):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "example.com"])
 def test_other_machines_are_not_served(tmp_path, host):
-    with pytest.raises(StoreUnusable, match="no passwords"):
+    with pytest.raises(StoreUnusable, match="without encryption"):
         serve(tmp_path / "db", host, 0, print)
     assert not (tmp_path / "db").exists()
