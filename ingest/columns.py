@@ -27,7 +27,7 @@ _TYPED: dict[type[Event], Log] = {
     ToolFired: Log.TOOL_CALLS,
 }
 # What the raw rows take from an event as it is. One pass over the events: each lies elsewhere in memory.
-_ENVELOPE = "tenant stream source seq at campaign agent agent_version env lead variants".split()
+_ENVELOPE = ["tenant", "stream", "source", "seq", "at", "campaign", "agent", "agent_version", "env", "lead", "variants"]
 _OF_EVENT = attrgetter(*_ENVELOPE)
 _OF_ITEM = attrgetter("day", "offset", "arrived_ms", "row.payload")
 
