@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 from ingest.position import OFFSETS_MAX
 from ingest.replay.source import Stretch
 from ingest.store.faults import translated
-from ingest.tables import RAW, Log
+from ingest.tables import RAW, SCHEMAS, Log
 
 EXAMPLES_MAX = 5
 # Rows about to expire: whether they are gone already is a matter of merges. Days, one less than the table keeps.
@@ -34,8 +34,8 @@ class Difference:
 
 
 def compared() -> tuple[Log, ...]:
-    """All tables but the register of logs, which a rebuild copies."""
-    return tuple(log for log in Log if log is not Log.LOGS)
+    """The tables that the core's effects write."""
+    return tuple(log for log in Log if log in SCHEMAS or log is Log.CALLS)
 
 
 def derived() -> tuple[Log, ...]:
@@ -82,9 +82,26 @@ def _rows(client: Client, table: Log, database: str) -> str:
             ).result_rows
         ]
     kept = [_ordered(name, kind) for name, kind, _ in columns if name not in _LEFT_OUT]
-    key = ", ', ', ".join(f"toString({name})" for name, _, in_key in columns if in_key)
+    key = [name for name, _, in_key in columns if in_key]
     where = _within(table, {name for name, _, _ in columns})
-    return f"SELECT concat({key}) AS k, cityHash64({', '.join(kept)}) AS h FROM {database}{table} FINAL WHERE {where}"  # noqa: S608
+    hashed = f"cityHash64({', '.join(kept)}) AS h"
+    if "epoch" not in key:
+        return f"SELECT {_shown(key)} AS k, {hashed} FROM {database}{table} FINAL WHERE {where}"  # noqa: S608
+    # What consolidation has merged into one row a key has no epochs left: there the sums are compared.
+    dimensions = [name for name in key if name not in ("log", "partition", "epoch")]
+    merged = f"({', '.join(dimensions)}) IN (SELECT {', '.join(dimensions)} FROM {table} WHERE log = '')"  # noqa: S608
+    whole = "log = ''" if not database else "1"
+    summed = f"cityHash64({', '.join(dimensions)}, mapSort(sumMap(buckets))) AS h"
+    return (
+        f"SELECT {_shown(key)} AS k, {hashed} FROM {database}{table} FINAL WHERE {where} AND NOT {merged}"  # noqa: S608
+        f" UNION ALL SELECT {_shown(dimensions)} AS k, {summed}"
+        f" FROM {database}{table} FINAL WHERE {merged} AND {whole} GROUP BY {', '.join(dimensions)}"
+    )
+
+
+def _shown(names: Sequence[str]) -> str:
+    parts = ", ', ', ".join(f"toString({name})" for name in names)
+    return f"concat({parts})"
 
 
 def _ordered(name: str, kind: str) -> str:

@@ -17,6 +17,7 @@ from ingest.store.logs import logs_of
 from ingest.store.performer import Place
 from ingest.stream.logs import BrokerUnreachable, LogIds, TopicMissing
 from ingest.stream.reading import records_of
+from ingest.stream.topics import RETENTION_MS
 from ingest.tables import RAW
 from runtime.emit import Brokers
 from runtime.events import Topic
@@ -49,7 +50,8 @@ def stretches(client: Client, brokers: Brokers | None, group: str) -> list[Stret
         for generation, log in enumerate(logs):
             for partition in _partitions(client, topic, log, live):
                 begin, committed = live.get((log, partition), (OFFSETS_MAX, OFFSETS_MAX))
-                seam, bound = min(begin, committed), committed
+                # A compacted topic holds the last word on each key, and the tables every word.
+                seam, bound = committed if RETENTION_MS[topic] is None else min(begin, committed), committed
                 found.append(Stretch(Place(topic, log, generation, partition), seam, bound))
     return sorted(found, key=lambda s: (s.place.topic, s.place.partition, s.place.generation))
 

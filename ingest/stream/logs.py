@@ -4,7 +4,7 @@ broker by kafka-python: aiokafka has no ids.
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -78,20 +78,21 @@ class LogIds:
         self._admin.close()
 
 
-def check_rights(brokers: Brokers, rights: Mapping[str, str], group: str) -> None:
+def check_rights(brokers: Brokers, rights: Mapping[str, Sequence[str]], group: str) -> None:
     """Ask before anything is read, as a consumer that may not read is told so in its own log alone, and waits.
 
-    `rights` names the operation, READ or WRITE, that each topic needs. A broker without rights, or a topic that does
+    `rights` names the operations, READ or WRITE, that each topic needs. A broker without rights, or a topic that does
     not exist yet, says nothing against us. Blocks. Raises RightMissing with all that are, or BrokerUnreachable.
     """
     missing = []
     with closing(_admin(brokers)) as admin:
         try:
-            for answer in admin.describe_topics(list(rights)):
-                allowed, needed = answer.get("authorized_operations"), rights[answer["name"]]
+            for answer in admin.describe_topics(sorted(rights)):
+                allowed = answer.get("authorized_operations")
                 refused = answer.get("error_code") == TopicAuthorizationFailedError.errno
-                if refused or (allowed is not None and needed not in allowed and "ALL" not in allowed):
-                    missing.append(f"{needed} on topic {answer['name']}")
+                for needed in rights[answer["name"]]:
+                    if refused or (allowed is not None and needed not in allowed and "ALL" not in allowed):
+                        missing.append(f"{needed} on topic {answer['name']}")
             if not _may_join(admin, group):
                 missing.append(f"READ on group {group}")
         except KafkaError as error:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -39,9 +39,10 @@ _RECONCILER_STOP_S = 1.0  # what it does may be cut off anywhere
 # What a flush holds is many tuples and no cycles: by default the collector walks them hundreds of times, for half of
 # all the time that a record costs. What it is for, rings left by exceptions and tasks, it still finds, only later.
 _COLLECT_AFTER = (50_000, 50, 100)
-_RIGHTS: Mapping[str, str] = {
-    **dict.fromkeys(TOPICS, "READ"),
-    **dict.fromkeys((Topic.DEAD_LETTERS, Topic.DEAD_CONTENT), "WRITE"),
+_RIGHTS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(TOPICS, ("READ",)),
+    Topic.CALLS: ("READ", "WRITE"),  # the reconciler says there which calls are lost
+    **dict.fromkeys((Topic.DEAD_LETTERS, Topic.DEAD_CONTENT), ("WRITE",)),
 }
 _log = logging.getLogger(__name__)
 

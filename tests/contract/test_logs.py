@@ -49,4 +49,6 @@ def test_topics_that_are_there_are_left_alone_and_the_others_made(broker):
 
 
 def test_a_broker_without_rights_grants_all_of_them(broker):
-    check_rights(broker.address, {Topic.CALLS: "READ", Topic.DEAD_LETTERS: "WRITE", "absent": "READ"}, GROUP)
+    check_rights(
+        broker.address, {Topic.CALLS: ["READ", "WRITE"], Topic.DEAD_LETTERS: ["WRITE"], "absent": ["READ"]}, GROUP
+    )

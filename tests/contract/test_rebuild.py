@@ -70,6 +70,28 @@ def test_the_seam_is_told(read):
     assert len({s.log for s in live}) == 1
 
 
+def _merge_a_key(url, more=0):
+    """As consolidation does: one row with an empty log stands for all epochs of its key."""
+    with closing(query.connect(url)) as client:
+        client.command(
+            f"INSERT INTO quality_1m_log SELECT minute, tenant, campaign, what, '', 0, 0, max(version) + {more},"
+            f" mapAdd(sumMap(buckets), map(toInt16(0), toUInt64({more}))) FROM quality_1m_log FINAL WHERE log != ''"
+            " GROUP BY minute, tenant, campaign, what ORDER BY minute, campaign, what LIMIT 1"
+        )
+
+
+def test_what_consolidation_has_merged_is_compared_by_its_sum(read):
+    house, _, _ = read
+    _merge_a_key(house.url)
+    assert built(house, verify=True).differences == ()
+    _merge_a_key(house.url, more=1)
+    (difference,) = built(house, verify=True).differences
+    assert difference.table == "quality_1m_log"
+    with closing(query.connect(house.url)) as client:
+        client.command("ALTER TABLE quality_1m_log DELETE WHERE log = '' SETTINGS mutations_sync = 1")
+    assert built(house, verify=True).differences == ()
+
+
 def test_a_row_that_does_not_follow_from_the_log_is_found_and_named(read):
     house, _, _ = read
     with closing(query.connect(house.url)) as client:

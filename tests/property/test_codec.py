@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from runtime.events import Event, PersonalDataRefused, Unreadable, decode, decode_many, encode
 from runtime.events.personal import looks_like_phone
+from runtime.events.types import Words
 from tests.property.arbitrary import ALL_TYPES, events, events_of, free_fields, hints_of
 
 CANARY = "canary"
@@ -163,6 +164,6 @@ def test_only_an_iso_date_has_the_digits_of_a_phone_and_passes(phone: str) -> No
 @given(data=st.data(), phone=phones())
 def test_words_are_exempt(event_type: type[Event], data: st.DataObject, phone: str) -> None:
     event = data.draw(events_of(event_type))
-    words = "arguments" if "arguments" in hints_of(event_type) else "text"
+    words = next(name for name, hint in hints_of(event_type).items() if hint is Words)
     kept = {name: getattr(event, name) for name in hints_of(event_type)}
     assert getattr(decode(encode(event_type(**kept | {words: phone}))), words) == phone

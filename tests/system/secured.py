@@ -19,11 +19,12 @@ from tests.contract.apache import Apache, running
 
 PASSWORDS = {"speaker": "open sesame", "worker": "let me in", "stranger": "who am I", "onlooker": "just looking"}
 _LOGIN = "org.apache.kafka.common.security"
-# Who speaks may write; who ingests may read, commit and bury. Nobody needs more.
+# Who speaks may write; who ingests may read, commit, bury, and say which calls are lost. Nobody needs more.
 _RIGHTS = {
     "speaker": [(ResourceType.TOPIC, topic, ACLOperation.WRITE) for topic in (Topic.CALLS, Topic.CONTENT)],
     "worker": [
         *((ResourceType.TOPIC, topic, ACLOperation.READ) for topic in TOPICS),
+        (ResourceType.TOPIC, Topic.CALLS, ACLOperation.WRITE),
         (ResourceType.GROUP, GROUP, ACLOperation.READ),
         (ResourceType.TOPIC, Topic.DEAD_LETTERS, ACLOperation.WRITE),
         (ResourceType.TOPIC, Topic.DEAD_CONTENT, ACLOperation.WRITE),
