@@ -102,11 +102,11 @@ class House:
     """A broker and a database that nobody else uses, and the workers between them."""
 
     def __init__(self, ground: Ground, broker: Broker, url: str, folder: Path) -> None:
-        self._ground, self.broker, self.url, self._folder = ground, broker, url, folder
+        self._ground, self.broker, self.url, self.folder = ground, broker, url, folder
         self.workers: list[Worker] = []
 
     def worker(self, flush: int = 1_000, **settings: Any) -> Worker:
-        log = self._folder / f"worker-{len(self.workers)}.log"
+        log = self.folder / f"worker-{len(self.workers)}.log"
         worker = self._ground.worker(self.broker, self.url, log, flush, **settings)
         self.workers.append(worker)
         return worker

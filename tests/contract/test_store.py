@@ -2,12 +2,14 @@
 
 import base64
 import datetime as dt
+import gzip
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from contextlib import closing
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -310,3 +312,17 @@ def test_parameters_too_long_for_a_url_are_read_from_a_form(client):
     keys = [f"{i:036d}" for i in range(20_000)]
     found = query.rows(client, "SELECT length({keys:Array(String)}) AS n, {keys:Array(String)}[7] AS k", {"keys": keys})
     assert found == [{"n": 20_000, "k": keys[6]}]
+
+
+def test_a_body_may_come_in_chunks_and_compressed(store_url, client):
+    """As `curl -T -` and streaming drivers send it; http.client sends an iterable in chunks."""
+    parts = urlsplit(store_url)
+    rows = b"".join(b"topic\tlog-%d\n" % n for n in range(1_000))
+    packed = gzip.compress(b"INSERT INTO logs_log (topic, log) FORMAT TSV\n" + rows)
+    pieces = (packed[start : start + 700] for start in range(0, len(packed), 700))
+    headers = {"X-ClickHouse-User": parts.username, "X-ClickHouse-Key": parts.password, "Content-Encoding": "gzip"}
+    with closing(HTTPConnection(parts.hostname, parts.port)) as connection:
+        connection.request("POST", "/", body=pieces, headers=headers, encode_chunked=True)
+        with connection.getresponse() as answer:
+            assert answer.status == 200, answer.read()
+    assert client.command("SELECT uniqExact(log) FROM logs_log") == 1_000

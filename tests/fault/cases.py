@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.ground import House, house_on, until
+from ingest.partition import Limits
+from ingest.replay import rebuild
+from tests.contract.ground import EPOCH_RECORDS, House, house_on, until
 from tests.contract.processes import Store
 from tests.contract.said import SECOND_US, calls, faults
 
@@ -34,22 +36,23 @@ class Case:
     run: Callable[..., list[str]]
     ground: str = "apache-faust"
     store: bool = False  # it hurts the store, so it needs one of its own
+    rebuilt: bool = False  # its tables are built anew and compared also where time is short
 
 
 CASES: list[Case] = []
 
 
 def case(
-    ground: str = "apache-faust", store: bool = False
+    ground: str = "apache-faust", store: bool = False, rebuilt: bool = False
 ) -> Callable[[Callable[..., list[str]]], Callable[..., list[str]]]:
     def add(run: Callable[..., list[str]]) -> Callable[..., list[str]]:
-        CASES.append(Case(run.__name__, run, ground, store))
+        CASES.append(Case(run.__name__, run, ground, store, rebuilt))
         return run
 
     return add
 
 
-def _some(r: random.Random, count: int = CALLS, **more: object) -> list[Record]:
+def some(r: random.Random, count: int = CALLS, **more: object) -> list[Record]:
     return calls(count, seed=r.randrange(2**32), **more)
 
 
@@ -66,7 +69,7 @@ def _counted(worker: object) -> float:
 
 @case()
 def worker_killed_at_random_points(house: House, r: random.Random) -> list[str]:
-    said = _some(r)
+    said = some(r)
     house.broker.produce(said)
     for _ in range(3):
         worker = house.worker(flush=r.choice([20, 35, 50]))
@@ -84,7 +87,7 @@ def worker_killed_at_random_points(house: House, r: random.Random) -> list[str]:
 
 @case()
 def second_worker_joins_and_dies(house: House, r: random.Random) -> list[str]:
-    said = _some(r)
+    said = some(r)
     half = len(said) // 2
     first = house.worker(flush=20)
     house.broker.produce(said[:half])
@@ -103,7 +106,7 @@ def second_worker_joins_and_dies(house: House, r: random.Random) -> list[str]:
 
 @case()
 def broker_restarts(house: House, r: random.Random) -> list[str]:
-    first, second = _some(r), _some(r, 10)
+    first, second = some(r), some(r, 10)
     worker = house.worker(flush=20)
     house.broker.produce(first)
     until(lambda: _counted(worker) > r.randrange(1, 300), "it stores", worker.words)
@@ -117,7 +120,7 @@ def broker_restarts(house: House, r: random.Random) -> list[str]:
 @case(ground="embedded-faust")
 def embedded_broker_wiped(house: House, r: random.Random) -> list[str]:
     """What it had not handed on is lost with it, and said so by whoever produced it; here all was read before."""
-    first, second = _some(r), _some(r)
+    first, second = some(r), some(r)
     house.worker(flush=20)
     house.broker.produce(first)
     house.read()
@@ -130,7 +133,7 @@ def embedded_broker_wiped(house: House, r: random.Random) -> list[str]:
 
 @case(store=True)
 def store_killed(stage: "Stage", r: random.Random) -> list[str]:
-    first, second = _some(r), _some(r)
+    first, second = some(r), some(r)
     with stage.house() as (store, house):
         worker = house.worker(flush=20)
         house.broker.produce(first)
@@ -145,7 +148,7 @@ def store_killed(stage: "Stage", r: random.Random) -> list[str]:
 
 @case(store=True)
 def disk_full(stage: "Stage", r: random.Random) -> list[str]:
-    first, second = _some(r), _some(r)
+    first, second = some(r), some(r)
     with small_disk(stage.folder / "disk") as disk, stage.house(disk / "db") as (store, house):
         worker = house.worker()
         house.broker.produce(first)
@@ -165,7 +168,7 @@ def disk_full(stage: "Stage", r: random.Random) -> list[str]:
 
 @case()
 def every_record_twice(house: House, r: random.Random) -> list[str]:
-    said = _some(r)
+    said = some(r)
     later = list(said)
     house.worker(flush=r.choice([20, 50, 1_000]))
     house.broker.produce([record for record in said for _ in range(r.choice([1, 2]))])
@@ -174,10 +177,10 @@ def every_record_twice(house: House, r: random.Random) -> list[str]:
     return faults(house.url, said)
 
 
-@case()
+@case(rebuilt=True)
 def batches_cut_anew(house: House, r: random.Random) -> list[str]:
     """The same records are stored in blocks of other sizes, by workers that die before they commit."""
-    said = _some(r)
+    said = some(r)
     house.broker.produce(said)
     for flush in r.sample([11, 17, 29, 47], 2):
         worker = house.worker(flush=flush)
@@ -192,7 +195,7 @@ def batches_cut_anew(house: House, r: random.Random) -> list[str]:
 
 @case()
 def records_out_of_order(house: House, r: random.Random) -> list[str]:
-    said = _some(r)
+    said = some(r)
     mixed = list(said)
     r.shuffle(mixed)
     house.worker(flush=20)
@@ -204,7 +207,7 @@ def records_out_of_order(house: House, r: random.Random) -> list[str]:
 @case()
 def part_delivered_late(house: House, r: random.Random) -> list[str]:
     """As a spool that is replayed behind live traffic: whole sources, and the ends of others, arrive epochs later."""
-    said = _some(r)
+    said = some(r)
     late_calls = set(r.sample(sorted({key for key, _ in said}), 15))
     late = [record for record in said if record[0] in late_calls]
     tail = [record for record in said if record[0] not in late_calls][-100:]
@@ -222,7 +225,7 @@ def part_delivered_late(house: House, r: random.Random) -> list[str]:
 
 @case()
 def clocks_fifty_minutes_apart(house: House, r: random.Random) -> list[str]:
-    said = _some(r, skew_us=lambda _: r.choice([-50, 0, 50]) * MINUTE_US)
+    said = some(r, skew_us=lambda _: r.choice([-50, 0, 50]) * MINUTE_US)
     house.worker()
     house.broker.produce(said)
     house.read()
@@ -232,7 +235,7 @@ def clocks_fifty_minutes_apart(house: House, r: random.Random) -> list[str]:
 @case()
 def producer_in_1970(house: House, r: random.Random) -> list[str]:
     """Its records are named dead letters; nobody else's are."""
-    said, lost = _some(r), _some(r, 5, skew_us=lambda _: -time.time_ns() // 1000 + 3_600 * SECOND_US)
+    said, lost = some(r), some(r, 5, skew_us=lambda _: -time.time_ns() // 1000 + 3_600 * SECOND_US)
     house.worker()
     house.broker.produce(_mixed(r, said, lost))
     house.read()
@@ -241,7 +244,7 @@ def producer_in_1970(house: House, r: random.Random) -> list[str]:
 
 @case()
 def events_three_days_late(house: House, r: random.Random) -> list[str]:
-    said = _some(r, skew_us=lambda number: -3 * DAY_US if number % 3 == 0 else 0)
+    said = some(r, skew_us=lambda number: -3 * DAY_US if number % 3 == 0 else 0)
     house.worker()
     house.broker.produce(said)
     house.read()
@@ -250,7 +253,7 @@ def events_three_days_late(house: House, r: random.Random) -> list[str]:
 
 @case()
 def one_in_a_hundred_is_poison(house: House, r: random.Random) -> list[str]:
-    said = _some(r, 2 * CALLS)
+    said = some(r, 2 * CALLS)
     poison = [(f"poison {n}", b"{not JSON") for n in range(len(said) // 100)]
     house.worker()
     house.broker.produce(_mixed(r, said, poison))
@@ -258,10 +261,10 @@ def one_in_a_hundred_is_poison(house: House, r: random.Random) -> list[str]:
     return faults(house.url, said) + _buried(house, {"malformed": len(poison)})
 
 
-@case()
+@case(rebuilt=True)
 def block_that_the_store_refuses(house: House, r: random.Random) -> list[str]:
     """Bytes that are no text, in a field of a newer writer: only the columns find them, a whole block at a time."""
-    said = _some(r)
+    said = some(r)
     refused = [(key, value[:-1] + b',"of_a_newer_writer":"\xff"}') for key, value in _fresh(r, 7)]
     house.worker()
     house.broker.produce(_mixed(r, said, refused))
@@ -272,7 +275,7 @@ def block_that_the_store_refuses(house: House, r: random.Random) -> list[str]:
 def _fresh(r: random.Random, count: int) -> list[Record]:
     """The first events of calls of which nothing else is said."""
     firsts: dict[str, bytes] = {}
-    for key, value in _some(r, count):
+    for key, value in some(r, count):
         firsts.setdefault(key, value)
     return list(firsts.items())
 
@@ -289,6 +292,19 @@ def _mixed(r: random.Random, said: list[Record], among: list[Record]) -> list[Re
 def _buried(house: House, expected: dict[str, int]) -> list[str]:
     found = Counter(letter.reason for letter, _ in house.letters())
     return [] if found == expected else [f"dead letters are {dict(found)}, not {expected}"]
+
+
+def rebuilt(house: House) -> list[str]:
+    """How the tables differ from those that are built anew from the log, beside workers that run."""
+    outcome = rebuild(
+        house.url,
+        house.broker.address if house.broker.survives else None,
+        house.broker.group,
+        verify=True,
+        limits=Limits(epoch_records=EPOCH_RECORDS),
+        running=lambda _brokers, _group: sum(worker.alive for worker in house.workers),
+    )
+    return [f"built anew, it differs: {difference}" for difference in outcome.differences]
 
 
 # ── what a case stands on ─────────────────────────────────────────────────────────────────────────────────────

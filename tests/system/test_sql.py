@@ -123,3 +123,17 @@ def test_the_views_are_listed_without_a_store(tmp_path: Path) -> None:
     listed = json.loads(turnlog(tmp_path, "sql", "--views", "--json").stdout)
     assert [(row["view"], row["column"]) for row in listed] == [(v, c) for v, names in COLUMNS.items() for c in names]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_words_are_asked_for_by_name(state: Path) -> None:
+    """The credential is found by itself; what it was used for is said to the stack's own broker."""
+    ask = "SELECT count() AS n FROM content"
+    told = turnlog(state, "sql", "--content", ask, "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == [{"n": 0}]
+    refused = turnlog(state, "sql", ask)
+    assert refused.returncode == 1
+    assert "credential for content" in refused.stderr
+    key = json.loads((state / "store" / "credentials.json").read_text())["content"]
+    assert key not in told.stderr + refused.stderr
+    assert all(key not in log.read_text(errors="replace") for log in (state / "logs").iterdir())

@@ -1,0 +1,55 @@
+"""Roles, profiles and quotas on a ClickHouse server, as the embedded store has them. Pure."""
+
+from deploy.clickhouse.schema import CLUSTER, OWNER
+from ingest.store.judge import CONTENT, SYSTEM
+from ingest.store.limits import MEMORY_BYTES_MAX, RESULT_BYTES_MAX, RESULT_ROWS_MAX, SECONDS_MAX, THREADS_MAX
+from ingest.views import View
+
+_HEAD = """\
+-- Who may do what on a ClickHouse server, as the embedded store has it (docs/store.md).
+-- Written by: python -m deploy.clickhouse
+-- Run it before schema.sql, as a user who may make users. Then make users of your own and give them a role each:
+--     CREATE USER ann ON CLUSTER turnlog IDENTIFIED WITH sha256_password BY '…' DEFAULT ROLE turnlog_reader
+-- A server says no event when words are read: its own query log tells. Give turnlog_content to whom you watch there.
+-- ClickHouse's parser reads this in our tests; no server has run it there yet.
+"""
+
+
+def users() -> str:
+    """One statement a paragraph."""
+    on = f"ON CLUSTER {CLUSTER}"
+    views = [str(view) for view in View if view != CONTENT]
+    statements = [
+        # Nobody signs in as the owner: views are read with its rights.
+        f"CREATE USER IF NOT EXISTS {OWNER} {on} IDENTIFIED WITH no_authentication HOST NONE",
+        f"GRANT {on} SELECT ON default.* TO {OWNER}",
+        f"CREATE SETTINGS PROFILE IF NOT EXISTS turnlog_reader {on} SETTINGS\n    " + ",\n    ".join(_bounds()),
+        # The order of logs and what was stored last are read right after they are written, from whichever replica.
+        f"CREATE SETTINGS PROFILE IF NOT EXISTS turnlog_writer {on} SETTINGS\n"
+        "    async_insert = 0, insert_quorum = 'auto', insert_quorum_parallel = 0, select_sequential_consistency = 1",
+        *(f"CREATE ROLE IF NOT EXISTS {role} {on}" for role in ("turnlog_reader", "turnlog_content")),
+        f"CREATE ROLE IF NOT EXISTS turnlog_writer {on} SETTINGS PROFILE 'turnlog_writer'",
+        f"ALTER ROLE turnlog_reader {on} SETTINGS PROFILE 'turnlog_reader'",
+        *(f"GRANT {on} SELECT ON default.{view} TO turnlog_reader" for view in views),
+        *(f"GRANT {on} SELECT ON system.{table} TO turnlog_reader" for table in sorted(SYSTEM)),
+        f"GRANT {on} turnlog_reader TO turnlog_content",
+        f"GRANT {on} SELECT ON default.{CONTENT} TO turnlog_content",
+        f"GRANT {on} SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE ON default.* TO turnlog_writer",
+        f"GRANT {on} CREATE FUNCTION, DROP FUNCTION ON *.* TO turnlog_writer",
+        f"GRANT {on} SET DEFINER ON {OWNER} TO turnlog_writer",
+        f"CREATE QUOTA IF NOT EXISTS turnlog_reader {on} KEYED BY user_name\n"
+        "    FOR INTERVAL 1 hour MAX queries = 10000, execution_time = 7200 TO turnlog_reader",
+    ]
+    return _HEAD + "\n" + "".join(f"{statement};\n\n" for statement in statements)
+
+
+def _bounds() -> list[str]:
+    bounds = {
+        "max_execution_time": SECONDS_MAX,
+        "max_memory_usage": MEMORY_BYTES_MAX,
+        "max_result_bytes": RESULT_BYTES_MAX,
+        "max_result_rows": RESULT_ROWS_MAX,
+        "max_threads": THREADS_MAX,
+    }
+    # readonly = 2: drivers set how an answer looks. No grant reaches a file or the network, whatever they set.
+    return ["readonly = 2 CONST", *(f"{name} = {bound} MIN 1 MAX {bound}" for name, bound in bounds.items())]
