@@ -9,21 +9,24 @@ from deploy.brokers import read_brokers
 from deploy.errors import Misuse
 from runtime.emit import Brokers
 
+TENANT_KEY = "TURNLOG_TENANT_KEY"
 _OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"  # the conventions' own switch
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones. `model_key` is for a
-    provider of yours and nobody else; it is in no message. `otlp`: spans also go where OpenTelemetry's own variables
-    say; `otlp_content`: with what was said. `door_token`: what a sender of traces has to show.
+    """`kafka` and `clickhouse` are addresses of servers of yours; None means the embedded ones. In no message are
+    `model_key`, for a provider of yours and nobody else, `tenant_key`, which makes pseudonyms, and `door_token`,
+    what a sender of traces has to show. `otlp`: spans also go where OpenTelemetry's own variables say; `otlp_content`:
+    with what was said.
     """
 
     state: Path
     kafka: Brokers | None = None
     clickhouse: str | None = None
     model_key: str = field(default="none", repr=False)
+    tenant_key: str = field(default="", repr=False)
     otlp: bool = False
     otlp_content: bool = False
     door_token: str = field(default="", repr=False)
@@ -43,6 +46,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         kafka,
         clickhouse,
         environment.get("TURNLOG_MODEL_KEY") or "none",
+        environment.get(TENANT_KEY) or "",
         otlp=any(map(environment.get, _OTLP)) and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp",
         otlp_content=environment.get(_CONTENT, "").lower() == "true",
         door_token=environment.get("TURNLOG_DOOR_TOKEN", ""),

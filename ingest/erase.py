@@ -1,8 +1,8 @@
 """Erases a lead: says so on the log, waits until a worker knows, and removes what is stored. Prints nothing.
 
 The order is what makes it safe to be killed: the log is told first, so that no reader keeps what comes again; then the
-calls are noted, their words removed, and last what names the lead. Recordings are no part of the store yet: whoever
-keeps some gives `forget_recordings`, which is called with the calls before the lead's name is gone.
+calls are noted, their words removed, and last what names the lead. Recordings are no part of the store: whoever keeps
+some removes them, by the calls that `erased_calls_log` names.
 """
 
 import hashlib

@@ -1,6 +1,5 @@
 """`turnlog erase`."""
 
-import os
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
@@ -9,20 +8,20 @@ import typer
 
 from deploy.commands.terminal import end_in_order, print_json, quiet, settings, talk
 from deploy.errors import Misuse
+from deploy.settings import TENANT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest.erase import Erased
 
-KEY = "TURNLOG_TENANT_KEY"
-
 
 def erase(
+    tenant: Annotated[str, typer.Option(help="Whose lead it is.")],  # a default would erase nobody, and say it did
     lead: Annotated[str | None, typer.Argument(help="The lead's pseudonym, as `calls.lead` has it.")] = None,
-    tenant: Annotated[str, typer.Option(help="Whose lead it is.")] = "demo",
     person: Annotated[
-        bool, typer.Option("--person", help=f"Read the CRM id or number from stdin, and make the pseudonym by {KEY}.")
+        bool,
+        typer.Option("--person", help=f"Read the CRM id or number from stdin, and make the pseudonym by {TENANT_KEY}."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -38,8 +37,9 @@ def erase(
 
     quiet()
     end_in_order()
-    named = _lead(lead, person)
-    brokers, url = servers(settings())
+    ours = settings()
+    named = _lead(lead, person, ours.tenant_key)
+    brokers, url = servers(ours)
     if brokers is None or url is None:
         raise Misuse("an erasure is told to the log first: start the stack with `turnlog up`, or set "
                      "KAFKA_BOOTSTRAP_SERVERS and CLICKHOUSE_URL")  # fmt: skip
@@ -55,17 +55,16 @@ def erase(
         raise typer.Exit(1)
 
 
-def _lead(lead: str | None, person: bool) -> str:
+def _lead(lead: str | None, person: bool, key: str) -> str:
     from ingest.erased import is_pseudonym
     from runtime.events import lead_id, looks_like_phone
 
     if person == (lead is not None):
         raise Misuse("name the lead by its pseudonym, or give --person and the CRM id or number on standard input")
     if person:
-        key = os.environ.get(KEY, "")
         who = sys.stdin.readline().strip()
         if not key or not who:
-            raise Misuse(f"--person needs the tenant's key in {KEY} and one line on standard input")
+            raise Misuse(f"--person needs the tenant's key in {TENANT_KEY} and one line on standard input")
         return lead_id(key.encode(), who)
     assert lead is not None
     if not is_pseudonym(lead) or looks_like_phone(lead):
