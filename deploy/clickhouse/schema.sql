@@ -688,6 +688,40 @@ FROM content_log FINAL
 WHERE type NOT IN ('SourceClosed', 'EventRefused')
 SETTINGS use_skip_indexes_if_final_exact_mode = 1;
 
+-- 0013_producers
+
+-- A producer's own stream is no call: not its beats, and not the word that it has closed either.
+CREATE OR REPLACE VIEW sources ON CLUSTER turnlog DEFINER = turnlog_owner SQL SECURITY DEFINER AS
+SELECT tenant, day, stream AS call_id, source, count() AS stored, max(closing) AS said,
+       toUInt8(ifNull(stored = said, 0)) AS complete,
+       toLowCardinality(multiIf(said IS NULL, 'unknown', complete, 'complete', 'incomplete')) AS state
+FROM events_log FINAL
+WHERE type NOT IN ('ProducerBeat', 'CallLost') AND source != 'producer'
+GROUP BY tenant, day, stream, source
+SETTINGS use_skip_indexes_if_final_exact_mode = 1;
+
+CREATE OR REPLACE VIEW call_completeness ON CLUSTER turnlog DEFINER = turnlog_owner SQL SECURITY DEFINER AS
+SELECT tenant, day, call_id, argMin(its_campaign, unstarted) AS campaign,
+       toLowCardinality(multiIf(
+           sum(its_stored) = 0, 'lost',
+           countIf(its_said != its_stored) > 0, 'incomplete',
+           countIf(its_said IS NULL AND its_stored > 0) > 0, 'unknown',
+           'complete'
+       )) AS state,
+       countIf(its_stored > 0) AS sources,
+       sum(its_stored) AS stored,
+       sum(ifNull(its_said, its_stored)) AS said
+FROM
+(
+    SELECT tenant, day, stream AS call_id, source, argMin(campaign, (type != 'CallStarted', at, seq)) AS its_campaign,
+           min(type != 'CallStarted') AS unstarted, countIf(type != 'CallLost') AS its_stored, max(closing) AS its_said
+    FROM events_log FINAL
+    WHERE type != 'ProducerBeat' AND source != 'producer'
+    GROUP BY tenant, day, stream, source
+)
+GROUP BY tenant, day, call_id
+SETTINGS use_skip_indexes_if_final_exact_mode = 1;
+
 INSERT INTO migrations (name, hash) VALUES
     ('0001_raw', '3d02beed10d260613e82e51613dc3f74d67b637f8cdcde08ea2865e91af76ebe'),
     ('0002_derived', 'faaa1a1c5be4b5fe07443a04ef07aeb73795b8fbda84267979555178a2639c62'),
@@ -700,4 +734,5 @@ INSERT INTO migrations (name, hash) VALUES
     ('0009_completeness', '9206929b0c776672f2ed213b8692f8470c7fcc939422b6598e731a7de9ddb68c'),
     ('0010_consolidated', '517e3e493b16a80b30315b029e1df3f0e8044347df1638f7234cfbc6daa115cc'),
     ('0011_erased', '59251e557cf36c11e0423e42918f4b75908e1d378de4959af8a99c977c4e835c'),
-    ('0012_content', 'a38b12e22eb14bacf3fa57b01170cd611e80511e6aca73850981ed9439ffdf8b');
+    ('0012_content', 'a38b12e22eb14bacf3fa57b01170cd611e80511e6aca73850981ed9439ffdf8b'),
+    ('0013_producers', '709fc20d00bb1c8c311255d466421259ec663212661d52d26d4a6abdf8e7cb89');

@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from runtime.events import BEAT_CALLS_MAX, CallLost, Event, ProducerBeat, SourceClosed, new_call_id
+from runtime.events import BEAT_CALLS_MAX, PRODUCER, CallLost, Event, ProducerBeat, SourceClosed, new_call_id
 
 BEAT_EVERY_S = 10.0
-SOURCE = "producer"
 QUIET_BEATS_MAX = 360  # an hour: a call that says nothing for so long is forgotten, closed or not
 OPEN_CALLS_MAX = 10_000  # named by one source; beyond that the oldest are forgotten
 _DAY_US = 86_400_000_000
@@ -116,5 +115,5 @@ def _closing(of: _Of, voice: _Voice, now_us: int) -> list[Event]:
 
 def _envelope(of: _Of, voice: _Voice, now_us: int) -> dict[str, Any]:
     tenant, campaign, env, _ = of
-    identity = {"stream": voice.stream, "source": SOURCE, "seq": voice.seq}
+    identity = {"stream": voice.stream, "source": PRODUCER, "seq": voice.seq}
     return {**identity, "at": now_us, "v": 1, "tenant": tenant, "campaign": campaign, "env": env}

@@ -1,7 +1,7 @@
 """The contract: every type, name and byte that crosses the log. Imports msgspec and nothing of ours."""
 
 from runtime.events.codec import Unreadable, decode, decode_many, encode
-from runtime.events.ids import UNCOUNTED, day_of_call, is_call_id, is_fact_id, lead_id, new_call_id, stream_of
+from runtime.events.ids import PRODUCER, UNCOUNTED, day_of_call, is_call_id, is_fact_id, lead_id, new_call_id, stream_of
 from runtime.events.names import (
     Component,
     Detector,
@@ -59,6 +59,7 @@ from runtime.events.types import (
 __all__ = [
     "ALL_TYPES",
     "BEAT_CALLS_MAX",
+    "PRODUCER",
     "PROTECTED_TYPES",
     "UNCOUNTED",
     "ArgumentsGiven",

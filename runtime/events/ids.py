@@ -10,6 +10,7 @@ _FACTS = uuid.UUID("6f0b5f7e-43a5-5f0e-9d1c-6c1b6d3f2a10")  # the namespace of `
 
 # Sources that take what others send: their numbers are no count, so nobody can know whether all is there.
 UNCOUNTED = frozenset({"door"})
+PRODUCER = "producer"  # the source of a producer's own stream, which is no call; migrations name it too
 
 
 def new_call_id(now_us: int) -> str:

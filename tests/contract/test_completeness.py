@@ -74,6 +74,14 @@ def test_a_call_is_as_complete_as_the_worst_of_its_writers(client, arrow):
     ]
 
 
+def test_a_producer_s_own_stream_is_no_call_though_it_has_closed(client, arrow):
+    beats = [(ev.ProducerBeat, {"of": "runtime"}), (ev.SourceClosed, {"last_seq": 1})]
+    store(client, arrow, *whole("all"), *told("beats", ev.PRODUCER, beats))
+    assert states(client) == {"all": "complete"}
+    assert {r["call_id"] for r in query.rows(client, "SELECT call_id FROM sources")} == {"all"}
+    assert len(query.rows(client, "SELECT * FROM producers")) == 1
+
+
 def test_a_call_that_arrives_after_all_is_lost_no_longer(client, arrow):
     store(client, arrow, *lost("late", campaign=""))
     assert states(client) == {"late": "lost"}
