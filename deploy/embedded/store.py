@@ -12,7 +12,7 @@ from deploy.embedded.child import Child, answers_http, free_port
 from deploy.embedded.plan import OURS, require
 from deploy.errors import StackError
 from ingest.store.credentials import Role, kept
-from ingest.store.folder import LOCK
+from ingest.store.folder import HELD, LOCK
 
 WAIT_S = 20.0  # for another question to be answered
 _POLL_S = 0.1
@@ -37,10 +37,10 @@ def running_store(
             child.start()
             try:
                 child.wait_ready(partial(answers_http, f"http://127.0.0.1:{port}/ping"))
-            except StackError:
+            except StackError as error:
                 child.stop()
-                if time.monotonic() < deadline and _open_elsewhere(folder):
-                    continue  # somebody was quicker
+                if time.monotonic() < deadline and (HELD in str(error) or _open_elsewhere(folder)):
+                    continue  # somebody was quicker, and may have ended since
                 raise
             try:
                 yield kept(folder).url(Role.WRITER, f"http://127.0.0.1:{port}")

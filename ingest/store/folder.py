@@ -13,6 +13,7 @@ from ingest.store.credentials import FILE as CREDENTIALS
 FORMAT = 1
 MARK = "store.json"
 LOCK = "store.lock"
+HELD = "is open in process"  # said by whom the lock refuses
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def _take(path: Path, lock: int) -> None:
     except BlockingIOError:
         pid = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         raise StoreHeld(
-            f"the store in {str(path)!r} is open in process {pid}: use its address, or stop that process"
+            f"the store in {str(path)!r} {HELD} {pid}: use its address, or stop that process"
         ) from None
     try:
         os.ftruncate(lock, 0)

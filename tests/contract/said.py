@@ -68,6 +68,7 @@ def others(count, seed=0):
         )
         say(log, "acme", f"complaint {seed} {n}", ev.ComplaintFiled, at=at, channel="phone", **who)
         say(log, "acme", f"consent {seed} {n}", ev.ConsentRevoked, at=at, purpose="marketing", **who)
+        who["lead"] = f"gone-{n}"  # nobody else's: what is stored of an erased lead is not what was said
         say(log, "acme", f"erasure {seed} {n}", ev.LeadErased, at=at, **who)
     return {topic: log.records(topic) for topic in (ev.Topic.CONTENT, ev.Topic.OUTCOMES, ev.Topic.CONTROL)}
 

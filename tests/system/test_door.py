@@ -25,6 +25,8 @@ import pytest
 from alerts.slos import objectives
 from deploy.doctor.store import ask_store
 from deploy.embedded.child import free_port
+from deploy.embedded.state import found_stack
+from deploy.settings import Settings
 from grafana.call.lines import list_calls
 from grafana.call.wanted import Filters
 from ingest.query import connect, rows
@@ -106,9 +108,11 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     state = tmp_path_factory.mktemp("door")
-    told = turnlog(state, "up", "--detach", "--json")
+    told = turnlog(state, "up", "--detach")
     assert told.returncode == 0, told.stderr
-    running = Stack(state, json.loads(told.stdout)["clickhouse"])
+    found = found_stack(Settings(state))
+    assert found is not None
+    running = Stack(state, found.clickhouse)
     yield running
     running.close()
     turnlog(state, "down")
