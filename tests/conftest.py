@@ -44,5 +44,11 @@ def _judged(report: Report) -> Report:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=1, help="of what is left to chance in tests/fault")
     parser.addoption(
+        "--clickhouse",
+        metavar="URL",
+        help="a ClickHouse server's address with a user who may do all: tests of the store run there as well, each in "
+        "a database that is dropped again, with roles of its own name",
+    )
+    parser.addoption(
         "--outcomes", type=Path, help="write the outcomes of tests/fault there, and run what has not passed"
     )
