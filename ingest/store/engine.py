@@ -162,7 +162,8 @@ class Engine:
         return answer
 
     def _prepare(self, connection: Any, request: Request, statement: Query | Insert) -> None:
-        connection.query(f"USE {_quoted(request.database, '`')}")
+        if request.session is not None or request.database != "default":  # where a fresh connection is already
+            connection.query(f"USE {_quoted(request.database, '`')}")
         settings = _BEGINNING | dict(request.settings)
         if isinstance(statement, Query) and statement.answers:
             settings["log_comment"] = request.tag
