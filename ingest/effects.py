@@ -130,5 +130,8 @@ class Commit:
     offset: int
 
 
+# Of several partitions that are driven together, all effects of an earlier kind come before those of a later one.
+ORDER: tuple[type, ...] = (FindLast, Restore, Lookup, Write, Bury, WriteRollups, Commit)
+
 Effect: TypeAlias = FindLast | Restore | Lookup | Bury | Write | WriteRollups | Commit
 Effects: TypeAlias = Generator[Effect, Any, None]

@@ -69,7 +69,7 @@ class Limits:
 
 
 class Partition:
-    """One partition from offset `at` on. Call `start` once, then `feed`, `tick` and, at the end, `flush`."""
+    """One partition from offset `at` on. Call `start` once, then `feed`; `flush` when it is `due`, and at the end."""
 
     def __init__(self, log: str, generation: int, number: int, at: int, limits: Limits | None = None) -> None:
         self.log, self.generation, self.number = log, generation, number
@@ -132,17 +132,12 @@ class Partition:
             yield from self._meet([r for r in run if isinstance(r, Item)])
             for record in run:
                 self._take(record, now_s)
-            yield from self.tick(now_s)
+            if self._records >= self.limits.flush_records_max or self._bytes >= self.limits.flush_bytes_max:
+                yield from self.flush()
 
-    def tick(self, now_s: float) -> Effects:
-        """Flush if a limit is reached or the oldest record has waited long enough."""
-        limits = self.limits
-        if (
-            self._records >= limits.flush_records_max
-            or self._bytes >= limits.flush_bytes_max
-            or (self._records and now_s - self._since_s >= limits.flush_after_s)
-        ):
-            yield from self.flush()
+    def due(self, now_s: float) -> bool:
+        """Whether the oldest record has waited long enough."""
+        return self._records > 0 and now_s - self._since_s >= self.limits.flush_after_s
 
     def flush(self) -> Effects:
         """Raw rows, rollup rows, commit."""
@@ -184,7 +179,7 @@ class Partition:
         begin = 0
         while begin < len(records):
             edge = (self._epoch_of(records[begin].offset) + 1) * self.limits.epoch_records
-            # `tick` after each run empties a full buffer, so there is always room for one more here.
+            # A full buffer is emptied after each run, so there is always room for one more here.
             room = self.limits.flush_records_max - self._records % self.limits.flush_records_max
             stop, size = begin, self._bytes
             while stop < len(records) and records[stop].offset < edge and stop - begin < room:

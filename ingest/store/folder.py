@@ -63,9 +63,7 @@ def _take(path: Path, lock: int) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-        raise StoreHeld(
-            f"the store in {str(path)!r} {HELD} {pid}: use its address, or stop that process"
-        ) from None
+        raise StoreHeld(f"the store in {str(path)!r} {HELD} {pid}: use its address, or stop that process") from None
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

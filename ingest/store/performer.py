@@ -1,5 +1,6 @@
 """Performs the core's effects on ClickHouse; decides only what can be retried and which single row is at fault."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -56,6 +57,22 @@ class Tables:
 
     def perform(self, place: Place, effect: FindLast | Restore | Lookup | Write | WriteRollups) -> Any:
         """Do it and return its answer. StoreUnreachable: nothing is lost, perform it again."""
+        return self.perform_all([(place, effect)])[0]
+
+    def perform_all(self, work: Sequence[tuple[Place, Any]]) -> list[Any]:
+        """The same for effects of one kind, each of another partition.
+
+        Rows of all of them go in one insert a table: a statement costs the store the same for one row as for thousands.
+        """
+        if all(isinstance(effect, Write) for _, effect in work):
+            return self._write(work)
+        if all(isinstance(effect, WriteRollups) for _, effect in work):
+            for table, rows in rollup_tables([row for _, effect in work for row in effect.rows]):
+                self._writer.insert(table, rows)
+            return [None] * len(work)
+        return [self._read(place, effect) for place, effect in work]
+
+    def _read(self, place: Place, effect: FindLast | Restore | Lookup) -> Any:
         match effect:
             case FindLast(before):
                 return self._find_last(place, before)
@@ -63,12 +80,6 @@ class Tables:
                 return self._restore(place, start, stop)
             case Lookup(streams, before):
                 return self._lookup(place, streams, before)
-            case Write():
-                return self._write(place, effect)
-            case WriteRollups(rows):
-                for table, rows_of_it in rollup_tables(rows):
-                    self._writer.insert(table, rows_of_it)
-                return None
 
     def highest_offset(self, place: Place) -> int:
         """The highest stored offset of this log's partition, -1 for none."""
@@ -150,14 +161,29 @@ class Tables:
 
     # ── what is to be stored ──
 
-    def _write(self, place: Place, write: Write) -> dict[int, Dead]:
-        refused = self._insert(place, write.items, write.firsts, write.repeated)
-        if place.raw is Log.EVENTS:
-            stored = [i for i in write.items if i.offset not in refused]
-            beats = {i.stream_key for i in stored if isinstance(i.row.event, ProducerBeat)}
-            touched = {i.stream_key for i in stored} - beats
-            derive_calls(self._client, [(tenant, _date(day), stream) for tenant, day, stream in sorted(touched)])
+    def _write(self, work: Sequence[tuple[Place, Write]]) -> list[dict[int, Dead]]:
+        refused = self._insert_all(work)
+        touched: set[StreamKey] = set()
+        for (place, write), dead in zip(work, refused, strict=True):
+            if place.raw is Log.EVENTS:
+                stored = [i for i in write.items if i.offset not in dead]
+                beats = {i.stream_key for i in stored if isinstance(i.row.event, ProducerBeat)}
+                touched |= {i.stream_key for i in stored} - beats
+        derive_calls(self._client, [(tenant, _date(day), stream) for tenant, day, stream in sorted(touched)])
         return refused
+
+    def _insert_all(self, work: Sequence[tuple[Place, Write]]) -> list[dict[int, Dead]]:
+        """All of a table at once; where any row is refused, each partition by itself, and what is at fault in it."""
+        tables: defaultdict[Log, list[pa.Table]] = defaultdict(list)
+        try:
+            for place, write in work:
+                for table, rows in _raw_tables(write.items, write.firsts, write.repeated, place):
+                    tables[table].append(rows)
+            for table in sorted(tables, key=lambda table: table in RAW.values()):  # where an event is, all its rows are
+                self._writer.insert(table, pa.concat_tables(tables[table]))
+        except RowsRefused:
+            return [self._insert(place, write.items, write.firsts, write.repeated) for place, write in work]
+        return [{} for _ in work]
 
     def _insert(
         self, place: Place, items: Sequence[Item], firsts: Sequence[int], repeated: frozenset[int]

@@ -8,13 +8,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
-from ingest.effects import Bury, Commit, Dead, Effect, Effects, Identity, Item, Skipped, Write
+from ingest.effects import Bury, Commit, Dead, Identity, Item, Skipped, Write
 from ingest.errors import IngestError, StoreUnreachable
 from ingest.partition import Limits, OffsetsBroken, Partition
 from ingest.projection import Record, Row, project
 from ingest.store.performer import Place
+from ingest.stream.driving import Driven, drive
 from ingest.stream.invalid import InvalidGate, InvalidLimits
 from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import BrokerUnreachable, TopicMissing
@@ -46,7 +47,8 @@ class Store(Protocol):
     def generation(self, topic: str, log: str) -> int: ...
     def highest_offset(self, place: Place) -> int: ...
     def stored_payloads(self, place: Place, items: Sequence[Item]) -> dict[Identity, bytes]: ...
-    def perform(self, place: Place, effect: Any) -> Any: ...
+    def perform_all(self, work: Sequence[tuple[Place, Any]]) -> list[Any]:
+        """The answers to effects of one kind, each of another partition. What can be one statement for all is one."""
 
 
 Projected: TypeAlias = Item | Dead | Skipped
@@ -64,6 +66,7 @@ def as_it_is(_: Spot, batch: Sequence[Projected]) -> Sequence[Projected]:
 class _Taken:
     """A partition that we have taken up."""
 
+    spot: Spot
     core: Partition
     place: Place
     beyond: int  # the highest offset stored when we took it up
@@ -140,7 +143,7 @@ class Intake:
                 await self._take_in(spot, records)
                 self._moves += 1
                 if self.held_bytes >= self._held_bytes_max:
-                    await self._flush_all()
+                    await self._flush(self._taken)
             except BaseException:
                 if era == self._era:
                     self._fail(spot)
@@ -153,43 +156,43 @@ class Intake:
         self._gate.read(*spot, batch)
         taken = self._taken.get(spot) or await self._take_up(spot, records[0].offset)
         try:
-            await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
+            await self._drive([Driven(taken, taken.core.feed(batch, time.monotonic()))])
         except OffsetsBroken as broken:
             _log.warning("%s/%d: %s; taking it up anew", *spot, broken)
             # What we hold is of the log as we knew it. Its offset may mean nothing any more, so no commit.
-            await self._drive(spot, taken, taken.core.flush(), commits=False)
+            await self._drive([Driven(taken, taken.core.flush())], commits=False)
             taken = await self._take_up(spot, records[0].offset)
-            await self._drive(spot, taken, taken.core.feed(batch, time.monotonic()))
-
-    async def _flush_all(self) -> None:
-        for spot, taken in list(self._taken.items()):
-            await self._drive(spot, taken, taken.core.flush())
+            await self._drive([Driven(taken, taken.core.feed(batch, time.monotonic()))])
 
     async def tick(self) -> None:
-        """Flush what has waited long enough."""
+        """Flush all that is held once any of it has waited long enough: one flush of all costs little more than one of
+        a single partition.
+        """
         if any(time.monotonic() - since_s > FAILED_MAX_S for since_s in self._failed.values()):
             raise LogReplaced("a topic was replaced while we read it: start the worker again, it will read it anew")
         async with self._lock:
-            for spot, taken in list(self._taken.items()):
-                await self._drive(spot, taken, taken.core.tick(time.monotonic()))
+            now_s = time.monotonic()
+            if any(taken.core.due(now_s) for taken in self._taken.values()):
+                await self._flush(self._taken)
 
     async def release(self, spots: Iterable[Spot]) -> None:
         """Flush and forget these partitions: another worker may take them up. Waits RELEASE_TIMEOUT_S at most."""
         spots = list(spots)
         self._era += 1
         try:
-            await asyncio.wait_for(self._flush(spots), RELEASE_TIMEOUT_S)
+            await asyncio.wait_for(self._flush_in_turn(spots), RELEASE_TIMEOUT_S)
         except TimeoutError:
             _log.warning("the store did not take the last flush in time; those records will be read again")
         finally:
             self.forget(spots)
 
-    async def _flush(self, spots: Iterable[Spot]) -> None:
+    async def _flush_in_turn(self, spots: Iterable[Spot]) -> None:
         async with self._lock:
-            for spot in spots:
-                taken = self._taken.get(spot)
-                if taken is not None:
-                    await self._drive(spot, taken, taken.core.flush())
+            await self._flush(spots)
+
+    async def _flush(self, spots: Iterable[Spot]) -> None:
+        taken = [self._taken[spot] for spot in spots if spot in self._taken]
+        await self._drive([Driven(one, one.core.flush()) for one in taken])
 
     def forget(self, spots: Iterable[Spot]) -> None:
         """Drop these partitions as they are. Nothing is lost: what was not flushed was not committed."""
@@ -206,35 +209,27 @@ class Intake:
         place = Place(spot.topic, log, generation, spot.partition)
         beyond = await self._patiently(self._store.highest_offset, place)
         core = Partition(log, generation, spot.partition, offset, self._limits)
-        taken = _Taken(core, place, beyond)
-        await self._drive(spot, taken, core.start())
+        taken = _Taken(spot, core, place, beyond)
+        await self._drive([Driven(taken, core.start())])
         if era == self._era:
             self._taken[spot] = taken
         _log.info("took up %s/%d of log %s at offset %d", spot.topic, spot.partition, log, offset)
         return taken
 
-    async def _drive(self, spot: Spot, taken: _Taken, effects: Effects, commits: bool = True) -> None:
-        answer: Any = None
-        while True:
-            try:
-                effect = effects.send(answer)
-            except StopIteration:
-                return
-            if isinstance(effect, Commit) and not commits:
-                continue
-            if isinstance(effect, Commit) and not await self._stands(taken.place):
-                # A broker may take the commit of a member that it does not know, and so skip what we never read.
-                _log.warning("%s/%d: the log was replaced; not committed", *spot)
-                if self._taken.get(spot) is taken:
-                    self._fail(spot)
-                return
-            try:
-                answer = await self._perform(spot, taken, effect)
-            except BaseException:
-                # The core believes that its effect is done or under way. Only a fresh one knows what is stored.
-                if self._taken.get(spot) is taken:
-                    self._fail(spot)
-                raise
+    async def _drive(self, driven: Sequence[Driven[_Taken]], commits: bool = True) -> None:
+        try:
+            await drive(driven, self._perform if commits else self._perform_without_commits)
+        except BaseException:
+            # The cores believe that their effects are done or under way. Only fresh ones know what is stored.
+            for each in driven:
+                if each.effect is not None:
+                    self._give_up(each)
+            raise
+
+    def _give_up(self, driven: Driven[_Taken]) -> None:
+        driven.give_up()
+        if self._taken.get(driven.one.spot) is driven.one:
+            self._fail(driven.one.spot)
 
     def _fail(self, spot: Spot) -> None:
         self._taken.pop(spot, None)
@@ -248,26 +243,52 @@ class Intake:
         except TopicMissing:
             return False  # it is being made anew, and a commit would skip what comes into it
 
-    async def _perform(self, spot: Spot, taken: _Taken, effect: Effect) -> Any:
-        match effect:
-            case Commit(offset):
-                await self._commit(spot, offset)
-                self._moves += 1
-                return None
-            case Bury(letters):
-                await self._bury(taken.place, letters)
-                return None
-            case Write():
-                return await self._write(taken, effect)
-            case _:
-                return await self._patiently(self._store.perform, taken.place, effect)
+    async def _perform(self, kind: type, these: Sequence[Driven[_Taken]]) -> Sequence[Any]:
+        if kind is Commit:
+            await self._commit_all(these)
+        elif kind is Bury:
+            for each in these:
+                await self._bury(each.one.place, cast(Bury, each.effect).letters)
+        elif kind is Write:
+            return await self._write(these)
+        else:
+            return await self._stored(these)
+        return [None] * len(these)
 
-    async def _write(self, taken: _Taken, write: Write) -> dict[int, Dead]:
-        place = taken.place
+    async def _perform_without_commits(self, kind: type, these: Sequence[Driven[_Taken]]) -> Sequence[Any]:
+        return [None] * len(these) if kind is Commit else await self._perform(kind, these)
+
+    async def _commit_all(self, these: Sequence[Driven[_Taken]]) -> None:
+        stands: dict[str, bool] = {}
+        for each in these:
+            place = each.one.place
+            if place.topic not in stands:
+                stands[place.topic] = await self._stands(place)
+            if not stands[place.topic]:
+                # A broker may take the commit of a member that it does not know, and so skip what we never read.
+                _log.warning("%s/%d: the log was replaced; not committed", *each.one.spot)
+                self._give_up(each)
+            else:
+                await self._commit(each.one.spot, cast(Commit, each.effect).offset)
+                self._moves += 1
+
+    async def _stored(self, these: Sequence[Driven[_Taken]]) -> list[Any]:
+        work = [(each.one.place, each.effect) for each in these]
+        answers: list[Any] = await self._patiently(self._store.perform_all, work)
+        return answers
+
+    async def _write(self, these: Sequence[Driven[_Taken]]) -> list[dict[int, Dead]]:
         began = time.monotonic()
-        refused: dict[int, Dead] = await self._patiently(self._store.perform, place, write)
-        self._gate.stored(place.topic, len(write.items), refused.values())
+        answers: list[dict[int, Dead]] = await self._stored(these)
         self._meters.flushed(time.monotonic() - began)
+        for each, refused in zip(these, answers, strict=True):
+            await self._note(each.one, cast(Write, each.effect), refused)
+        return answers
+
+    async def _note(self, taken: _Taken, write: Write, refused: dict[int, Dead]) -> None:
+        """Count what was stored of a partition, and look at what was said twice."""
+        place = taken.place
+        self._gate.stored(place.topic, len(write.items), refused.values())
         now_us = time.time_ns() // 1000
         items = [i for i in write.items if i.offset not in refused]
         self._meters.stored(place.topic, items, write.repeated, taken.beyond, now_us)
@@ -275,7 +296,6 @@ class Intake:
             self._meters.youngest(place.topic, place.partition, min(now_us, max(i.row.event.at for i in items)))
         if write.repeated:
             await self._compare(place, [i for i in items if i.offset in write.repeated])
-        return refused
 
     async def _compare(self, place: Place, repeats: Sequence[Item]) -> None:
         """One identity with two payloads is a fault of its producer: counted, and the later one buried."""

@@ -304,6 +304,29 @@ def test_one_row_that_cannot_be_stored_is_named_and_the_others_are_stored(tables
     assert client.command("SELECT events FROM calls") == 20
 
 
+def test_what_is_written_of_several_partitions_at_once_is_refused_where_it_is_at_fault(tables, client):
+    calls = [ev.new_call_id(NOW_US) for _ in range(3)]
+    its = [items(*((o, span(call, o)) for o in range(4))) for call in calls]
+    its[1] += items((9, _unfit(calls[1])["bytes that are no text"]))
+    work = [(place_of(0, n), written(rows)) for n, rows in enumerate(its)]
+    assert [set(refused) for refused in tables.perform_all(work)] == [set(), {9}, set()]
+    places = client.query("SELECT partition, groupArray(offset) FROM events GROUP BY partition ORDER BY partition")
+    assert [(p, sorted(o)) for p, o in places.result_rows] == [(n, [0, 1, 2, 3]) for n in range(3)]
+    assert client.query("SELECT call_id, events FROM calls ORDER BY call_id").result_rows == [
+        (call, 4) for call in sorted(calls)
+    ]
+
+
+def test_partitions_that_are_written_together_stand_as_those_that_are_written_one_by_one(store_url, tables, client):
+    its = [items(*((o, span(ev.new_call_id(NOW_US), o)) for o in range(5))) for _ in range(3)]
+    statements = "SELECT sum(value) FROM system.events WHERE event = 'InsertQuery'"
+    before = int(str(client.command(statements)))
+    assert tables.perform_all([(place_of(0, n), written(rows)) for n, rows in enumerate(its)]) == [{}, {}, {}]
+    assert int(str(client.command(statements))) - before == 3  # spans, events, calls
+    for n, rows in enumerate(its):
+        assert tables.perform(place_of(0, n), Restore(0, 10)) == rows
+
+
 def test_every_day_that_late_events_may_open_fits_into_one_write(tables, client):
     its = items(*((o, span(ev.new_call_id(NOW_US - o * DAY_US), 0)) for o in range(32)))
     assert tables.perform(place_of(0, 0), written(its)) == {}

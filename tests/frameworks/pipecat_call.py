@@ -241,7 +241,7 @@ async def main(endpoint: str) -> None:
     await runner.add_workers(worker)
     await runner.run()
     trace.get_tracer_provider().shutdown()
-    waits = [min(heard for heard in script.first_audio_at if heard > silence) - silence for silence in script.silence_at]
+    waits = [min(at for at in script.first_audio_at if at > silence) - silence for silence in script.silence_at]
     told = {
         "turns": TURNS,
         "interrupted": INTERRUPTED,

@@ -197,8 +197,8 @@ class World:
             at = stop
             now_s += r.choice([0.0, 0.2, 0.6])
             yield from self._perform(member, generation, core.feed(batch, now_s))
-            if r.random() < 0.2:
-                yield from self._perform(member, generation, core.tick(now_s + 0.6))
+            if core.due(now_s) or r.random() < 0.2:
+                yield from self._perform(member, generation, core.flush())
         yield from self._perform(member, generation, core.flush())
 
     def _ordinal(self, generation: int) -> int:

@@ -50,6 +50,7 @@ class FakeStore:
     done: list = field(default_factory=list)
     logs: list = field(default_factory=list)
     away: bool = False
+    asked: list | None = None  # what came together
 
     def generation(self, _, log):
         self._fail("generation")
@@ -69,6 +70,11 @@ class FakeStore:
             if item.identity in wanted:
                 found.setdefault(item.identity, item.row.payload)
         return found
+
+    def perform_all(self, work):
+        if self.asked is not None:
+            self.asked.append((type(work[0][1]).__name__, [place.partition for place, _ in work]))
+        return [self.perform(place, effect) for place, effect in work]
 
     def perform(self, place, effect):
         self._fail(effect)
@@ -285,13 +291,16 @@ async def test_a_fatal_error_drops_the_partition_and_what_follows_it_is_not_take
 async def test_a_tick_that_is_cut_off_leaves_no_hole():
     house = House(Limits(flush_after_s=0.0, flush_records_max=1_000))
     house.store.breaks = lambda what: StoreUnreachable("away") if isinstance(what, Write) else None
-    feeding = asyncio.create_task(house.feed(record(0)))
+    await house.feed(record(0))
+    await house.feed(record(0), spot=OTHER)
+    ticking = asyncio.create_task(house.intake.tick())
     await until(lambda: house.counted("turnlog_ingest_retries_total") > 0)
-    feeding.cancel()
+    ticking.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await feeding
+        await ticking
     house.store.breaks = lambda _: None
     await house.feed(record(1))
+    await house.feed(record(1), spot=OTHER)
     await house.intake.release(house.intake.spots)
     assert (house.stored, house.commits) == ([], [])
 
@@ -369,6 +378,37 @@ async def test_a_broker_that_cannot_say_which_log_it_has_is_left_to_refuse_the_c
     house.log_of = nobody
     await house.feed(record(1))
     assert house.commits == [(0, 1), (0, 2)]
+
+
+# ── partitions together ──
+
+
+async def test_what_is_due_of_one_partition_flushes_all_of_them_a_kind_at_a_time():
+    house = House(Limits(flush_after_s=0.0, flush_records_max=1_000))
+    asked = []
+    house.store.asked = asked
+    await house.feed(record(0))
+    await house.feed(record(0, stream=ev.new_call_id(NOW_US)), spot=OTHER)
+    asked.clear()
+    await house.intake.tick()
+    assert asked == [("Write", [0, 1])]
+    assert house.commits == [(0, 1), (1, 1)]
+    await house.intake.tick()
+    assert len(asked) == 1  # nothing is left to flush
+
+
+async def test_a_store_that_fails_for_good_gives_up_every_partition_of_the_flush():
+    house = House(Limits(flush_after_s=0.0, flush_records_max=1_000))
+    await house.feed(record(0))
+    await house.feed(record(0), spot=OTHER)
+    house.store.breaks = lambda what: StoreRefused("no", 60) if isinstance(what, Write) else None
+    with pytest.raises(StoreRefused):
+        await house.intake.tick()
+    house.store.breaks = lambda _: None
+    await house.feed(record(1))
+    await house.feed(record(1), spot=OTHER)
+    await house.intake.tick()
+    assert (house.intake.spots, house.commits) == ((), [])
 
 
 # ── too much in memory ──

@@ -103,16 +103,18 @@ def test_what_is_skipped_is_committed_and_leaves_nothing():
 def test_the_oldest_record_waits_no_longer_than_the_limit():
     partition = begun(limited(flush_after_s=core.FLUSH_AFTER_S))
     done(partition.feed([item(0)], 10.0))
-    assert commits(done(partition.tick(10.0 + core.FLUSH_AFTER_S - 0.001))) == []
-    assert commits(done(partition.feed([item(1)], 10.0 + core.FLUSH_AFTER_S))) == [2]
-    assert done(partition.tick(99.0)) == []
+    done(partition.feed([item(1)], 10.2))
+    assert not partition.due(10.0 + core.FLUSH_AFTER_S - 0.001)
+    assert partition.due(10.0 + core.FLUSH_AFTER_S)
+    assert commits(done(partition.flush())) == [2]
+    assert not partition.due(99.0)
 
 
 def test_nothing_waiting_flushes_nothing():
     partition = begun()
     assert done(partition.flush()) == []
     assert done(partition.feed([], 0.0)) == []
-    assert done(partition.tick(1e9)) == []
+    assert not partition.due(1e9)
 
 
 def test_a_flush_writes_rows_then_letters_then_rollups_then_commits():
