@@ -3,7 +3,7 @@
 .PHONY: help demo test soak bench bench-full check lint lock clean env env-test
 
 PYTHON ?=
-JOBS ?= 2
+JOBS ?= 4
 export PYTHON
 
 help:  ## this list
@@ -12,9 +12,9 @@ help:  ## this list
 demo: env  ## make simulated calls and show what was measured
 	@.venv/bin/turnlog demo
 
-# A file's tests share servers, so a file stays with one worker.
-test: env-test  ## all tests, JOBS=2 at a time
-	@.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
+# Most tests wait for servers, so more of them run at once than there are cores. Who shares servers: tests/conftest.py.
+test: env-test  ## all tests, JOBS=4 at a time
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 soak: env-test  ## every fault ten times with other seeds, an hour; goes on where it was stopped
 	@.venv/bin/python -m tests.fault.soak

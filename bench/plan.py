@@ -15,7 +15,7 @@ class Bench:
 
 
 PLAN = (
-    Bench("consume", "Fetching and decoding"),
+    Bench("consume", "Fetching and decoding", broker=True),
     Bench("ingest", "From the log into the tables", timeout_s=1_800),
     Bench("emit", "What saying a span costs the thread that says it"),
     Bench("otel", "What an exporter beside ours costs a call"),

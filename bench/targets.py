@@ -27,6 +27,10 @@ def ratio_at_least(names: str, limit: float, why: str = "") -> Target:
 
 # The first whose pattern fits.
 TARGETS = (
+    ratio_at_least("consume.worker", 0.85),
+    ratio_at_least("consume.against_take", 15),
+    ratio_at_least("ingest.cpu", 0.8),
+    at_most("ingest.memory", 1_000, "MB"),
     at_most("emit.*.median", 20, "µs"),
     at_most("boards.1h.*", 100, "ms"),
     at_most("boards.24h.*", 500, "ms"),

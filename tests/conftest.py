@@ -15,6 +15,9 @@ settings.load_profile("turnlog")
 # Reasons that may skip on CI, word for word. Each one needs a comment that says where the test runs instead.
 SKIPS_ALLOWED_ON_CI: frozenset[str] = frozenset()
 
+# What takes longest comes first, so that no worker of a parallel run is left alone with it at the end.
+_ORDER = ("fault", "contract", "system", "property", "unit")
+
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
@@ -41,8 +44,27 @@ def _judged(report: Report) -> Report:
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share servers and so a worker; those that stand on several grounds share one a ground."""
+    here = Path(__file__).parent
+    for item in items:
+        share = [str(item.path.relative_to(here))]
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        share += [str(params["ground"])] if "ground" in params else []
+        share += [str(params["case"].name)] if item.path.parent.name == "fault" and "case" in params else []
+        item.add_marker(pytest.mark.xdist_group("/".join(share)))
+    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(here).parts[0]))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=1, help="of what is left to chance in tests/fault")
+    parser.addoption(
+        "--clickhouse",
+        metavar="URL",
+        help="a ClickHouse server's address with a user who may do all: tests of the store run there as well, each in "
+        "a database that is dropped again, with roles of its own name",
+    )
     parser.addoption(
         "--outcomes", type=Path, help="write the outcomes of tests/fault there, and run what has not passed"
     )

@@ -8,8 +8,9 @@ import re
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -49,6 +50,7 @@ class Request:
     session_timeout_s: int = 60
     read_only: bool = False
     user: User = NOBODY
+    tag: str = field(default_factory=lambda: str(uuid.uuid4()))  # by which it is cancelled
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,6 @@ class _Session:
     connection: Any
     ends_at: float = 0.0
     busy: bool = False
-
-
-def _readonly_last(setting: tuple[str, str]) -> bool:
-    """Nothing can be set after it."""
-    return setting[0] == "readonly"
 
 
 class Engine:
@@ -107,7 +104,7 @@ class Engine:
             if request.user.role is not Role.WRITER:
                 return self._read(statement, request)
             with self._connection(request) as connection:
-                self._prepare(connection, request)
+                self._prepare(connection, request, statement)
                 if isinstance(statement, Insert):
                     return _insert(connection, statement)
                 return _query(connection, statement, request)
@@ -115,6 +112,10 @@ class Engine:
             raise QueryFailed(62, "Code: 62. DB::Exception: SQL must be UTF-8. (SYNTAX_ERROR)") from None
         except RuntimeError as error:  # chdb has no narrower type, and no number but in the text
             raise _failed(error) from None
+
+    def cancel(self, request: Request) -> None:
+        """Ends a question that is running, if it still is. What writes goes on to its end."""
+        self._root.query(f"KILL QUERY WHERE Settings['log_comment'] = {_quoted(request.tag)} ASYNC")
 
     def stop(self) -> None:
         """Cancels what is running, so that threads come back."""
@@ -138,8 +139,7 @@ class Engine:
                 form=request.format,
                 settings=request.settings,
             )
-            for name, value in asked.settings.items():
-                connection.query(f"SET {name} = {_quoted(value)}")
+            _set(connection, {**asked.settings, "log_comment": request.tag})
             if not asked.verdict.settings:  # drivers ask there what they may set, and would be told that it is nothing
                 connection.query("SET readonly = 1")
             query = read(asked.sql.encode())
@@ -161,11 +161,16 @@ class Engine:
         witnessed(witness, request.user, asked, int(answer.summary["result_rows"]))
         return answer
 
-    def _prepare(self, connection: Any, request: Request) -> None:
-        connection.query(f"USE {_quoted(request.database, '`')}")
+    def _prepare(self, connection: Any, request: Request, statement: Query | Insert) -> None:
+        if request.session is not None or request.database != "default":  # where a fresh connection is already
+            connection.query(f"USE {_quoted(request.database, '`')}")
         settings = _BEGINNING | dict(request.settings)
-        for name, value in sorted(settings.items(), key=_readonly_last):
-            connection.query(f"SET {name} = {_quoted(value)}")
+        if isinstance(statement, Query) and statement.answers:
+            settings["log_comment"] = request.tag
+        readonly = settings.pop("readonly", None)
+        _set(connection, settings)
+        if readonly is not None:  # nothing can be set after it
+            _set(connection, {"readonly": readonly})
         if request.read_only:
             connection.query("SET readonly = 2")
 
@@ -183,10 +188,8 @@ class Engine:
             yield session.connection
         finally:
             for name in request.settings:
-                try:
+                with suppress(RuntimeError):  # an unknown setting, on which the request failed
                     session.connection.query(f"SET {name} = DEFAULT")
-                except RuntimeError:
-                    break  # an unknown setting: the request failed on it and set none after it
             session.ends_at = time.monotonic() + min(request.session_timeout_s, SESSION_SECONDS_MAX)
             session.busy = False
 
@@ -208,6 +211,11 @@ class Engine:
                 raise QueryFailed(373, "Code: 373. DB::Exception: the session is in use. (SESSION_IS_LOCKED)")
             session.busy = True
             return session
+
+
+def _set(connection: Any, settings: Mapping[str, str]) -> None:
+    """In one statement: each costs as much as a small question."""
+    connection.query("SET " + ", ".join(f"{name} = {_quoted(value)}" for name, value in settings.items()))
 
 
 def _insert(connection: Any, statement: Insert) -> Answer:

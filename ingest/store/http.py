@@ -6,14 +6,12 @@ What a real server adds (row policies, quotas, other revisions of Native) is a r
 import asyncio
 import json
 import uuid
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-import lz4.frame  # type: ignore[import-untyped]  # ships no hints
 from aiohttp import web
-from backports import zstd
 
+from ingest.store.bodies import PIECE_BYTES, decompressed, encoding_for, pieces, too_large
 from ingest.store.credentials import Credentials, NotAllowed, Role, User, told
 from ingest.store.engine import NOBODY, Answer, Engine, Request
 from ingest.store.failure import QueryFailed
@@ -23,6 +21,8 @@ LINE_BYTES_MAX = 2**20  # of the URL, as ClickHouse: parameters travel in it
 REQUESTS_MAX = 64  # running and waiting together, of writers; and as many of readers
 THREADS = 4  # for writers; readers have as many of their own, so that none of them holds up an insert
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_CANCEL_EVERY_S = 0.2
 
 # Parameters of the interface itself; every other one is a setting.
 _INTERFACE = frozenset(
@@ -71,7 +71,7 @@ class Front:
         for threads in self._threads.values():
             threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.method == "GET" and "query" not in request.query:
             return await _ok(request)
         try:
@@ -84,13 +84,23 @@ class Front:
         self._requests[writes] += 1
         try:
             wanted = await self._read(request, user)
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads[writes], self._engine.run, wanted)
+            answer = await self._run(wanted, self._threads[writes])
         except QueryFailed as failed:
             return _failure(request, failed)
         finally:
             self._requests[writes] -= 1
-        return _success(request, answer)
+        return await _send(request, answer)
+
+    async def _run(self, wanted: Request, threads: ThreadPoolExecutor) -> Answer:
+        job = threads.submit(self._engine.run, wanted)
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:  # who asked has gone, and nobody waits for the answer
+            job.cancel()
+            while not job.done():  # again, for it may not have begun when it was to be ended
+                await asyncio.to_thread(self._engine.cancel, wanted)
+                await asyncio.sleep(_CANCEL_EVERY_S)
+            raise
 
     async def _read(self, request: web.Request, user: User) -> Request:
         if self._requests[user.role is Role.WRITER] > REQUESTS_MAX:
@@ -108,7 +118,7 @@ class Front:
                 body = decompressed(raw, request.headers.get("Content-Encoding", "identity"), self._body_bytes_max)
                 query = dict(request.query)
         except web.HTTPRequestEntityTooLarge:
-            raise _too_large(self._body_bytes_max) from None
+            raise too_large(self._body_bytes_max) from None
         except ValueError as error:
             raise QueryFailed(27, "Code: 27. DB::Exception: the form cannot be read. (CANNOT_PARSE_INPUT)") from error
         timeout = query.get("session_timeout", "60")
@@ -131,31 +141,6 @@ def settings_in(query: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in query.items() if k not in _INTERFACE and not k.startswith("param_")}
 
 
-def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
-    """The body as it was before its Content-Encoding. Raises QueryFailed when broken, unknown or too large."""
-    try:
-        if encoding == "identity" or not body:
-            return body
-        if encoding == "gzip":
-            plain = zlib.decompressobj(wbits=31).decompress(body, bytes_max + 1)
-        elif encoding == "deflate":
-            plain = zlib.decompressobj().decompress(body, bytes_max + 1)
-        elif encoding == "lz4":
-            plain = lz4.frame.LZ4FrameDecompressor().decompress(body, max_length=bytes_max + 1)
-        elif encoding == "zstd":
-            plain = zstd.ZstdDecompressor().decompress(body, max_length=bytes_max + 1)
-        else:
-            raise QueryFailed(
-                89, "Code: 89. DB::Exception: use lz4, zstd, gzip or deflate. (UNKNOWN_COMPRESSION_METHOD)"
-            )
-    except (zlib.error, zstd.ZstdError, RuntimeError, EOFError):
-        message = f"Code: 271. DB::Exception: the body is not {encoding}. (CANNOT_DECOMPRESS)"
-        raise QueryFailed(271, message) from None
-    if len(plain) > bytes_max:
-        raise _too_large(bytes_max)
-    return plain
-
-
 @web.middleware
 async def _no_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses what a web page can send to loopback: another origin, a rebound name, an image's address."""
@@ -169,10 +154,6 @@ async def _ok(_: web.Request) -> web.Response:
     return web.Response(text="Ok.\n")
 
 
-def _too_large(bytes_max: int) -> QueryFailed:
-    return QueryFailed(307, f"Code: 307. DB::Exception: the body exceeds {bytes_max} bytes. (TOO_MANY_BYTES)")
-
-
 def _headers(request: web.Request) -> dict[str, str]:
     query_id = request.query.get("query_id", "")
     return {
@@ -182,14 +163,26 @@ def _headers(request: web.Request) -> dict[str, str]:
     }
 
 
-def _success(request: web.Request, answer: Answer) -> web.Response:
+async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """In one go when it is small, else in chunks and as fast as they are taken."""
     headers = _headers(request) | {"X-ClickHouse-Summary": json.dumps(answer.summary)}
     if answer.format is not None:
         headers["X-ClickHouse-Format"] = answer.format
     json_like = answer.format is not None and answer.format.startswith("JSON")
-    return web.Response(
-        body=answer.body, headers=headers, content_type="application/json" if json_like else "application/octet-stream"
-    )
+    content_type = "application/json" if json_like else "application/octet-stream"
+    encoding = None
+    if request.query.get("enable_http_compression") == "1":
+        encoding = encoding_for(request.headers.get("Accept-Encoding", ""), len(answer.body))
+    if encoding is None and len(answer.body) <= PIECE_BYTES:
+        return web.Response(body=answer.body, headers=headers, content_type=content_type)
+    response = web.StreamResponse(headers=headers | ({"Content-Encoding": encoding} if encoding else {}))
+    response.content_type = content_type
+    await response.prepare(request)
+    parts = pieces(answer.body, encoding)
+    while (piece := await asyncio.to_thread(next, parts, None)) is not None:
+        await response.write(piece)
+    await response.write_eof()
+    return response
 
 
 def _failure(request: web.Request, failed: QueryFailed) -> web.Response:

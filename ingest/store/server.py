@@ -51,6 +51,7 @@ async def _serve(front: Front, engine: Engine, listener: socket.socket, ready: C
     runner = web.AppRunner(
         front.application(),
         access_log=None,
+        handler_cancellation=True,  # who goes away leaves no question running
         auto_decompress=False,  # ours is bounded, and knows lz4
         max_line_size=LINE_BYTES_MAX,
         shutdown_timeout=STOP_SECONDS_MAX + _ANSWER_SECONDS,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -48,6 +49,7 @@ class Meters:
         # A moment and not an age: an age stops growing when nothing is stored, just when it should be looked at.
         self._youngest = Gauge(Metric.YOUNGEST, "When the youngest stored event happened", place, registry=r)
         self._series: set[tuple[str, ...]] = set()
+        self._children: dict[tuple[Any, ...], Any] = {}  # to ask a metric for a child costs as much as to count in it
 
     def stored(self, topic: str, items: Iterable[Item], repeated: frozenset[int], beyond: int, now_us: int) -> None:
         """Count a flush. Events are observed when younger than two minutes and beyond offset `beyond`, the
@@ -65,14 +67,24 @@ class Meters:
     def _observe(self, row: Row) -> None:
         match row.event:
             case SpanEnded() as e if e.latency_us is not None:
-                labels = self._bounded(e.tenant, e.campaign, e.component, e.provider, e.model)
-                self._latency.labels(*labels).observe(e.latency_us / 1e6)
+                labels = (e.tenant, e.campaign, e.component, e.provider, e.model)
+                self._child(self._latency, labels).observe(e.latency_us / 1e6)
             case GlitchDetected() as e:
-                self._glitches.labels(*self._bounded(e.tenant, e.campaign), e.detector.value).inc()
+                self._child(self._glitches, (e.tenant, e.campaign), e.detector.value).inc()
             case TurnEnded() as e:
-                self._turns.labels(*self._bounded(e.tenant, e.campaign), e.outcome.value).inc()
+                self._child(self._turns, (e.tenant, e.campaign), e.outcome.value).inc()
             case _:
                 pass
+
+    def _child(self, metric: Any, labels: tuple[str, ...], *closed: str) -> Any:
+        """The series of these labels, which producers name, and of those that come of a `closed` list."""
+        child = self._children.get((metric, labels, closed))
+        if child is None:
+            bounded = self._bounded(*labels)
+            child = metric.labels(*bounded, *closed)
+            if bounded == labels:
+                self._children[metric, labels, closed] = child
+        return child
 
     def _bounded(self, *labels: str) -> tuple[str, ...]:
         """The labels, or OTHER for each once there are SERIES_MAX of them: names come from producers."""

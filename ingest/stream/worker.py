@@ -38,7 +38,7 @@ STOP_MAX_S = 10.0
 _RECONCILER_STOP_S = 1.0  # what it does may be cut off anywhere
 # What a flush holds is many tuples and no cycles: by default the collector walks them hundreds of times, for half of
 # all the time that a record costs. What it is for, rings left by exceptions and tasks, it still finds, only later.
-_COLLECT_AFTER = (50_000, 50, 100)
+COLLECT_AFTER = (50_000, 50, 100)
 _RIGHTS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(TOPICS, ("READ",)),
     Topic.CALLS: ("READ", "WRITE"),  # the reconciler says there which calls are lost
@@ -85,7 +85,7 @@ def run_worker(settings: WorkerSettings, ready: Callable[[], None] = lambda: Non
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     except ImportError:  # not on every platform
         runner = asyncio.Runner()
-    gc.set_threshold(*_COLLECT_AFTER)
+    gc.set_threshold(*COLLECT_AFTER)
     with runner:
         runner.run(_run(settings, ready))
 

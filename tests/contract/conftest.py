@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -70,13 +71,33 @@ def spawn() -> Callable[[Path], AbstractContextManager[Spawned]]:
 
 
 @pytest.fixture(scope="session")
-def store_url(
-    spawn: Callable[[Path], AbstractContextManager[Spawned]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def store_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The writer's URL of a store with all tables: embedded, or a database of our own on the server that was named."""
+    server = request.config.getoption("--clickhouse")
+    if server:
+        with database_on(server) as url:
+            yield url
+        return
+    spawn = request.getfixturevalue("spawn")
     with spawn(tmp_path_factory.mktemp("store") / "db") as store:
         with closing(query.connect(store.url)) as client:
             migrate(client)
         yield store.url
+
+
+@contextmanager
+def database_on(server: str) -> Iterator[str]:
+    """A database on that server with the tables in it, and its URL; dropped at the end."""
+    name = f"turnlog_test_{uuid.uuid4().hex[:8]}"
+    with closing(query.connect(server)) as connected:
+        connected.command(f"CREATE DATABASE {name}")
+        try:
+            url = f"{server.rstrip('/')}/{name}"
+            with closing(query.connect(url)) as own:
+                migrate(own)
+            yield url
+        finally:
+            connected.command(f"DROP DATABASE {name}")
 
 
 @pytest.fixture

@@ -1,15 +1,19 @@
 """A worker that cannot do right stops and says why; one that only has to wait waits, with what it holds bounded."""
 
 import time
+from collections import Counter
 
 import msgspec
 import pytest
 
 from ingest import query
+from ingest.partition import Limits
+from ingest.replay import rebuild
 from ingest.stream.invalid import RUN_MAX
+from ingest.stream.worker import GROUP
 from runtime import events as ev
 from runtime.events import Metric, Topic
-from tests.contract.ground import house_at, house_on, until
+from tests.contract.ground import EPOCH_RECORDS, house_at, house_on, until
 from tests.contract.grounds import OverKafka, ground_named
 from tests.contract.kafka_broker import embedded_broker
 from tests.contract.processes import WORKER, Store, start_worker
@@ -129,6 +133,8 @@ def test_a_store_that_is_away_pauses_reading_at_the_limit_and_is_waited_for(tmp_
 
 
 OF_CALLS = ("turnlog_latency_seconds_count", "turnlog_turns_total", "turnlog_glitches_total")
+PAGES = (*OF_CALLS, _DEAD, *(f"{metric}_total" for metric in (Metric.CONFLICTS, Metric.RETRIES, Metric.CALLS_LOST)))
+LIMITS = Limits(epoch_records=EPOCH_RECORDS)
 
 
 def _an_hour_ago(records):
@@ -141,9 +147,7 @@ def _an_hour_ago(records):
     return old
 
 
-def test_a_backlog_of_an_hour_moves_no_figure_of_calls_and_neither_does_reading_all_of_it_again(
-    store_url, tmp_path, request
-):
+def test_a_backlog_of_an_hour_a_second_reading_and_a_rebuild_move_no_figure_that_pages(store_url, tmp_path, request):
     fresh, old = calls(6), _an_hour_ago(calls(20, seed=1))
     seen = [e for e in (ev.decode(v) for _, v in fresh) if e.at > time.time_ns() // 1000 - 60 * 1_000_000]
     assert seen, "some are fresh for as long as this test takes"
@@ -162,7 +166,18 @@ def test_a_backlog_of_an_hour_moves_no_figure_of_calls_and_neither_does_reading_
         house.read()
         assert again.counted(_RECORDS) == len(old) + len(fresh)
         assert [again.counted(name) for name in OF_CALLS] == [0, 0, 0]
-        assert faults(house.url, old, fresh) == []
+        before = [again.counted(name) for name in PAGES]
+        assert rebuild(house.url, None, GROUP, verify=True, limits=LIMITS).differences == ()
+        assert [again.counted(name) for name in PAGES] == before
+        assert again.stop() == 0
+        assert rebuild(house.url, None, GROUP, verify=False, limits=LIMITS).swapped
+        house.broker.produce(more := calls(2, seed=2))
+        after = house.worker()
+        house.read()
+        of_more = Counter(type(ev.decode(value)) for _, value in more)
+        assert 0 < after.counted("turnlog_turns_total") <= of_more[ev.TurnEnded], "those alone"
+        assert [after.counted(name) for name in PAGES if name not in OF_CALLS] == [0] * (len(PAGES) - len(OF_CALLS))
+        assert faults(house.url, old, fresh, more) == []
 
 
 # ── words ──

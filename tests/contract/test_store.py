@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import gzip
+import socket
 import subprocess
 import sys
 import threading
@@ -20,11 +21,13 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from ingest import query
 from ingest.errors import RowsRefused, StoreRefused, StoreUnreachable, StoreUnusable
 from ingest.position import position_of
+from ingest.store.bodies import decompressed
 from ingest.store.engine import SESSIONS_MAX
 from ingest.store.logs import generation_of
 from ingest.store.migrate import Migration, migrate, shipped
 from ingest.store.writer import Writer
 from ingest.tables import SCHEMAS, VIEWS, Log
+from tests.contract.ground import until
 
 
 def asking(url: str, query: str) -> urllib.request.Request:
@@ -326,3 +329,34 @@ def test_a_body_may_come_in_chunks_and_compressed(store_url, client):
         with connection.getresponse() as answer:
             assert answer.status == 200, answer.read()
     assert client.command("SELECT uniqExact(log) FROM logs_log") == 1_000
+
+
+@pytest.mark.parametrize("encoding", ["lz4", "zstd", "gzip", "deflate", "identity"])
+def test_a_long_answer_comes_in_chunks_and_compressed_as_it_was_asked_for(store_url, client, encoding):
+    parts = urlsplit(store_url)
+    sql = "SELECT number, toString(number % 10) FROM numbers(300000) FORMAT TSV"
+    headers = {"X-ClickHouse-User": parts.username, "X-ClickHouse-Key": parts.password, "Accept-Encoding": encoding}
+    with closing(HTTPConnection(parts.hostname, parts.port)) as connection:
+        connection.request("POST", "/?enable_http_compression=1", body=sql, headers=headers)
+        with connection.getresponse() as answer:
+            assert (answer.status, answer.headers["Transfer-Encoding"]) == (200, "chunked")
+            assert answer.headers.get("Content-Encoding", "identity") == encoding
+            body = answer.read()
+    plain = b"".join(b"%d\t%d\n" % (n, n % 10) for n in range(300_000))
+    assert decompressed(body, encoding, len(plain)) == plain
+    assert len(body) < len(plain) / 2 or encoding == "identity"
+
+
+@pytest.mark.parametrize("who", ["reader", "writer"])
+def test_who_goes_away_leaves_no_question_running(store_url, client, who):
+    parts = urlsplit(store_url)
+    key = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+    login = f"Authorization: Basic {key}\r\n" if who == "writer" else ""
+    asked = f"numbers(1000000000000{'1' if login else '2'})"
+    sql = f"SELECT count() FROM {asked} WHERE number % 7 = 1"
+    running = f"SELECT count() FROM system.processes WHERE query LIKE '%{asked}%'"
+    request = f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n{login}Content-Length: {len(sql)}\r\n\r\n{sql}"
+    with socket.create_connection((parts.hostname, parts.port)) as asking_:
+        asking_.sendall(request.encode())
+        until(lambda: int(client.command(running)) == 2, "it runs")
+    until(lambda: int(client.command(running)) == 1, "only the one that asks is left")

@@ -218,13 +218,24 @@ def test_a_stack_that_does_not_listen_is_killed_and_the_demo_on_it_says_so(
 def test_in_the_foreground_it_has_the_ports_that_were_asked_for_and_ends_in_order(tmp_path: Path) -> None:
     ports = free_port(), free_port(), free_port()
     options = [f"--{name}-port={port}" for name, port in zip(("kafka", "store", "metrics"), ports, strict=True)]
+    # As from a terminal: whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from deploy.cli import main; main()"
+    )
     with subprocess.Popen(
-        [*TURNLOG, "up", *options], env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*TURNLOG[:-2], "-c", program, "up", *options],
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
-        until(lambda: process.poll() is not None or found_stack(Settings(tmp_path)) is not None, "it is ready")
-        stack = stack_in(tmp_path)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE_S)
+        try:
+            until(lambda: process.poll() is not None or found_stack(Settings(tmp_path)) is not None, "it is ready")
+            stack = stack_in(tmp_path)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.terminate()  # which it does not do by itself where the test failed
     assert process.returncode == 0, err
     addresses = f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics"
     assert (stack.kafka, without_password(stack.clickhouse), stack.metrics) == addresses

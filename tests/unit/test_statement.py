@@ -1,13 +1,15 @@
 """Where an INSERT's data begins, which format comes back, and what a compressed body may grow to."""
 
 import gzip
+import random
 
 import lz4.frame
 import pytest
 from backports import zstd
 
+from ingest.store.bodies import PIECE_BYTES, decompressed, encoding_for, pieces
 from ingest.store.engine import QueryFailed
-from ingest.store.http import decompressed, settings_in
+from ingest.store.http import settings_in
 from ingest.store.statement import Insert, Query, read
 
 
@@ -72,3 +74,26 @@ def test_an_unknown_encoding_is_refused_by_name():
 
 def test_what_is_no_parameter_of_the_interface_is_a_setting():
     assert settings_in({"query": "x", "param_a": "1", "max_threads": "2", "session_id": "s"}) == {"max_threads": "2"}
+
+
+@pytest.mark.parametrize("encoding", ["lz4", "zstd", "gzip", "deflate", None])
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, 2 * PIECE_BYTES + 7])
+def test_an_answer_in_pieces_is_the_answer(encoding, size):
+    body = random.Random(size).randbytes(size // 2) + b"a" * (size - size // 2)
+    sent = b"".join(pieces(body, encoding))
+    assert decompressed(sent, encoding or "identity", size) == body
+
+
+@pytest.mark.parametrize(
+    ("accepted", "size", "encoding"),
+    [
+        ("gzip, deflate, br", 10_000, "gzip"),
+        ("zstd, lz4;q=0.9, br", 10_000, "lz4"),
+        ("lz4;q=0, zstd", 10_000, "zstd"),
+        ("br", 10_000, None),
+        ("", 10_000, None),
+        ("gzip", 100, None),
+    ],
+)
+def test_an_answer_is_encoded_as_its_reader_accepts_when_it_is_worth_it(accepted, size, encoding):
+    assert encoding_for(accepted, size) == encoding
