@@ -56,7 +56,7 @@ def main() -> int:
     for seed in range(1, asked.rounds + 1):
         console.print(f"round {seed} of {asked.rounds}", style="bold")
         run = [sys.executable, "-m", "pytest", "-q", "tests/fault/test_faults.py", "-p", "no:cacheprovider"]
-        run += ["-n", str(asked.jobs), "--dist", "loadgroup", "--no-loadscope-reorder"]
+        run += ["-n", str(asked.jobs), "--dist", "loadscope", "--no-loadscope-reorder"]
         subprocess.run([*run, "--seed", str(seed), "--outcomes", str(asked.state)], cwd=ROOT, check=False)
     return 0 if show(read(asked.state), asked.rounds, Console()) else 1
 
