@@ -3,7 +3,7 @@
 .PHONY: help demo test soak bench bench-full check lint lock clean env env-test
 
 PYTHON ?=
-JOBS ?= 4
+JOBS ?= 3
 export PYTHON
 
 help:  ## this list
@@ -13,10 +13,10 @@ demo: env  ## make simulated calls and show what was measured
 	@.venv/bin/turnlog demo
 
 # Most tests wait for servers, so more of them run at once than there are cores. Who shares servers: tests/conftest.py.
-test: env-test  ## all tests, JOBS=4 at a time
-	@.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+test: env-test  ## all tests, JOBS=3 at a time
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-soak: env-test  ## every fault ten times with other seeds, an hour; goes on where it was stopped
+soak: env-test  ## every fault ten times with other seeds, half an hour; goes on where it was stopped
 	@.venv/bin/python -m tests.fault.soak
 
 bench: env-test  ## every measurement, on a quiet machine, 20 minutes; goes on where it was stopped; writes docs/benchmarks.md

@@ -7,12 +7,12 @@ import csv
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from grafana.call.words import harmless
-from ingest.query import Answer
+if TYPE_CHECKING:
+    from ingest.query import Answer
 
 _ENCODER = msgspec.json.Encoder(enc_hook=str, decimal_format="string")
 _AS_IT_IS = frozenset({str, int, float, type(None)})  # what `csv` writes as we would
@@ -25,12 +25,12 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-def write(answer: Answer, form: Format, out: TextIO) -> int:
+def write(answer: "Answer", form: Format, out: TextIO) -> int:
     """Write the whole answer; how many rows there were."""
     return _WRITERS[form](answer, out)
 
 
-def _json(answer: Answer, out: TextIO) -> int:
+def _json(answer: "Answer", out: TextIO) -> int:
     """An array with an object a row. Times and decimals are text; what is no finite number is null."""
     count = 0
     for block in answer.blocks:
@@ -42,7 +42,7 @@ def _json(answer: Answer, out: TextIO) -> int:
     return count
 
 
-def _ndjson(answer: Answer, out: TextIO) -> int:
+def _ndjson(answer: "Answer", out: TextIO) -> int:
     """The same objects, one a line."""
     count = 0
     for block in answer.blocks:
@@ -51,7 +51,7 @@ def _ndjson(answer: Answer, out: TextIO) -> int:
     return count
 
 
-def _csv(answer: Answer, out: TextIO) -> int:
+def _csv(answer: "Answer", out: TextIO) -> int:
     """RFC 4180 with a header. NULL is empty, as an empty text is; arrays and maps are JSON."""
     lines = csv.writer(out, lineterminator="\r\n")
     lines.writerow(answer.columns)
@@ -62,9 +62,11 @@ def _csv(answer: Answer, out: TextIO) -> int:
     return count
 
 
-def _table(answer: Answer, out: TextIO) -> int:
+def _table(answer: "Answer", out: TextIO) -> int:
     """Every column and row, aligned; one column a line where a terminal is too narrow for them side by side."""
     columns = answer.columns
+    from grafana.call.words import harmless  # with all that draws calls: `turnlog --help` has no time for it
+
     cells = [[harmless(_text(value)) for value in row] for block in answer.blocks for row in block]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)] if columns else []
     if out.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
@@ -76,7 +78,7 @@ def _table(answer: Answer, out: TextIO) -> int:
     return len(cells)
 
 
-_WRITERS: Mapping[Format, Callable[[Answer, TextIO], int]] = {
+_WRITERS: Mapping[Format, "Callable[[Answer, TextIO], int]"] = {
     Format.TABLE: _table,
     Format.JSON: _json,
     Format.NDJSON: _ndjson,

@@ -1,5 +1,6 @@
 """Runs every case of faults with ten seeds: `python -m tests.fault.soak`. It goes on where it was stopped.
 
+Several cases run at once, each on a broker and a store of its own process of tests: most of the time they wait.
 Its outcomes lie in one file; `--fresh` begins again. Exits 1 when a case failed with any seed.
 """
 
@@ -17,6 +18,7 @@ from tests.fault.outcomes import Outcome, read
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 10
+JOBS = 3
 
 
 def soaked(outcomes: list[Outcome]) -> dict[str, dict[int, Outcome]]:
@@ -44,6 +46,7 @@ def show(outcomes: list[Outcome], rounds: int, console: Console) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fault.soak", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"seeds to run with (default: {ROUNDS})")
+    parser.add_argument("--jobs", type=int, default=JOBS, help=f"cases at a time (default: {JOBS})")
     parser.add_argument("--state", type=Path, default=ROOT / ".soak.jsonl", help="where outcomes are kept")
     parser.add_argument("--fresh", action="store_true", help="forget what has passed already")
     asked = parser.parse_args()
@@ -53,6 +56,7 @@ def main() -> int:
     for seed in range(1, asked.rounds + 1):
         console.print(f"round {seed} of {asked.rounds}", style="bold")
         run = [sys.executable, "-m", "pytest", "-q", "tests/fault/test_faults.py", "-p", "no:cacheprovider"]
+        run += ["-n", str(asked.jobs), "--dist", "loadscope", "--no-loadscope-reorder"]
         subprocess.run([*run, "--seed", str(seed), "--outcomes", str(asked.state)], cwd=ROOT, check=False)
     return 0 if show(read(asked.state), asked.rounds, Console()) else 1
 
