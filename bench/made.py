@@ -84,6 +84,7 @@ def make(client: Client, spans_a_day: int, say: Callable[[str], None]) -> dt.dat
     end = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)
     start = end - dt.timedelta(hours=HOURS)
     hourly = spans_a_day // HOURS
+    spans_a_day = hourly * HOURS  # or the first spans of an hour would lie in the one before, which is folded already
     bound = {
         "spans": hourly,
         "spans_a_day": spans_a_day,
