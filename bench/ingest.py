@@ -18,9 +18,9 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-from aiokafka import AIOKafkaConsumer
 from clickhouse_connect.driver.client import Client
 
+from bench.consumers import Counted, raw
 from bench.figures import Figure, options, progress, tell
 from bench.ground import ANSWER_MAX_S, STALL_S, await_events, send, stack
 from bench.load import Load
@@ -31,9 +31,8 @@ from ingest.partition import FLUSH_RECORDS_MAX, Partition
 from ingest.projection import Record, project
 from ingest.query import connect
 from ingest.store.writer import Writer
-from ingest.stream.reading import FETCH_BYTES, POLL_RECORDS_MAX
 from ingest.tables import RAW, Log
-from runtime.events import Topic, decode
+from runtime.events import Topic
 
 EVENTS, EVENTS_QUICK = 100_000, 10_000
 RUNS = 3
@@ -113,24 +112,10 @@ def _drained(client: Client, tenant: str, events: int) -> None:
 
 async def _fetched(servers: str, events: int) -> float:
     """A bare loop over the whole topic. The library's fetching is in it, and nothing of ours but the types."""
-    consumer = AIOKafkaConsumer(
-        Topic.CALLS.value,
-        bootstrap_servers=servers,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=FETCH_BYTES,
-    )
-    await consumer.start()
-    try:
-        began, decoded, last = time.process_time(), 0, time.monotonic()
-        while decoded < events:
-            for records in (await consumer.getmany(timeout_ms=100, max_records=POLL_RECORDS_MAX)).values():
-                decoded += len([decode(record.value) for record in records])
-                last = time.monotonic()
-            if time.monotonic() - last > FETCH_MAX_S:
-                raise TimeoutError(f"{decoded} of {events} events fetched, and no more")
-        return (time.process_time() - began) * 1e6 / decoded
-    finally:
-        await consumer.stop()
+    counted = Counted(events)
+    async with asyncio.timeout(FETCH_MAX_S):
+        await raw(servers, counted)
+    return counted.cpu_s * 1e6 / counted.events
 
 
 def _inserted(client: Client, store: int, load: Load, events: int) -> float:

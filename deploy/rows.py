@@ -64,9 +64,9 @@ def _csv(answer: "Answer", out: TextIO) -> int:
 
 def _table(answer: "Answer", out: TextIO) -> int:
     """Every column and row, aligned; one column a line where a terminal is too narrow for them side by side."""
-    columns = answer.columns
     from grafana.call.words import harmless  # with all that draws calls: `turnlog --help` has no time for it
 
+    columns = answer.columns
     cells = [[harmless(_text(value)) for value in row] for block in answer.blocks for row in block]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)] if columns else []
     if out.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:

@@ -1,7 +1,7 @@
 """What holds for every test: on CI nothing is skipped in silence."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,6 @@ _ORDER = ("fault", "contract", "system", "property", "unit")
 
 _HERE = Path(__file__).parent
 _ON_ALL_GROUNDS = "tests/contract/test_adapters.py"
-_GROUNDS = ("memory", "embedded-plain", "embedded-faust", "apache-plain", "apache-faust")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -55,18 +54,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
+    from tests.contract.grounds import GROUNDS
+
     class Shares(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
         def _split_scope(self, nodeid: str) -> str:
-            return _share(nodeid)
+            return _share(nodeid, GROUNDS)
 
     return Shares(config, log)
 
 
-def _share(nodeid: str) -> str:
+def _share(nodeid: str, grounds: Sequence[str]) -> str:
     path, _, name = nodeid.partition("::")
     if path.startswith("tests/fault/"):
         return nodeid
-    ground = next((g for g in _GROUNDS if g in name.partition("[")[2]), "") if path == _ON_ALL_GROUNDS else ""
+    ground = next((g for g in grounds if g in name.partition("[")[2]), "") if path == _ON_ALL_GROUNDS else ""
     return f"{path}/{ground}"
 
 

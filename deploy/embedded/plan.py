@@ -12,9 +12,10 @@ from deploy.brokers import kafka_environment
 from deploy.embedded.child import Child, answers_http, answers_kafka, free_port, taken
 from deploy.embedded.part import Part
 from deploy.embedded.state import unusable
-from deploy.errors import NoRoom, PartMissing, PortTaken
+from deploy.errors import NoRoom, PartMissing, PortTaken, StackError
 from deploy.settings import Settings
-from ingest.store.credentials import Role, kept
+from ingest.errors import StoreUnusable
+from ingest.store.credentials import Credentials, Role, kept
 from ingest.stream.logs import BrokerUnreachable, create_topics
 from runtime.emit import Brokers
 from runtime.events import Topic
@@ -82,7 +83,7 @@ def planned(settings: Settings, ports: Ports, lock: int, worker: bool = True) ->
     if clickhouse is None:
         port = _port(ports.store, "the store", "--store-port", chosen)
         folder, address = state / "store", f"http://127.0.0.1:{port}"
-        clickhouse = kept(folder).url(Role.WRITER, address)
+        clickhouse = _credentials(folder).url(Role.WRITER, address)
         needs.append(_store(child, folder, port, address, brokers))
     parts = list(needs)
     if worker:
@@ -165,6 +166,13 @@ def _broker_binary(state: Path) -> str:
     except OSError as error:
         raise unusable(state, error) from error
     return str(copy)
+
+
+def _credentials(folder: Path) -> Credentials:
+    try:
+        return kept(folder)
+    except StoreUnusable as error:
+        raise StackError(f"{error}; or set TURNLOG_STATE to another folder") from None
 
 
 def _has_room(state: Path) -> None:

@@ -1,5 +1,6 @@
 """Bodies as they travel: out of their encoding, bounded, and into one, piece by piece. Knows nothing of the engine."""
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -11,6 +12,7 @@ from ingest.store.failure import QueryFailed
 
 PIECE_BYTES = 2**20
 COMPRESSED_FROM_BYTES = 4_096  # below it, it costs more than it saves
+_REFUSED = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 
 
 class Compressor(Protocol):
@@ -44,10 +46,11 @@ _COMPRESSORS: dict[str, Callable[[], Compressor]] = {
 
 def encoding_for(accepted: str, size: int) -> str | None:
     """The encoding of an answer of that size, out of an Accept-Encoding; None leaves it as it is."""
-    names = {part.partition(";")[0].strip().lower(): part.partition(";q=")[2].strip() for part in accepted.split(",")}
     if size < COMPRESSED_FROM_BYTES:
         return None
-    return next((name for name in _COMPRESSORS if name in names and names[name] not in {"0", "0.0"}), None)
+    parts = [part.partition(";") for part in accepted.lower().split(",")]
+    names = {name.strip() for name, _, weight in parts if not _REFUSED.fullmatch(weight)}
+    return next((name for name in _COMPRESSORS if name in names), None)
 
 
 def pieces(body: bytes, encoding: str | None) -> Iterator[bytes]:

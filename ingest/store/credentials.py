@@ -74,8 +74,7 @@ def kept(folder: Path) -> Credentials:
         return _read(path)
     except OSError as error:
         raise StoreUnusable(
-            f"cannot keep the store's credentials in {str(path)!r}: {error.strerror}. "
-            "Make room, or set TURNLOG_STATE to another folder"
+            f"cannot keep the store's credentials in {str(path)!r}: {error.strerror}. Make room or name another folder"
         ) from None
 
 

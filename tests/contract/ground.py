@@ -27,7 +27,7 @@ PARTITIONS = {
     Topic.DEAD_LETTERS: 1,
     Topic.DEAD_CONTENT: 1,
 }
-PATIENCE_S = 180.0  # a deadline, never a measure
+PATIENCE_S = 60.0  # a deadline, never a measure
 EPOCH_RECORDS = 50  # never another one for the same log
 
 

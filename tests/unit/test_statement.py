@@ -90,6 +90,7 @@ def test_an_answer_in_pieces_is_the_answer(encoding, size):
         ("gzip, deflate, br", 10_000, "gzip"),
         ("zstd, lz4;q=0.9, br", 10_000, "lz4"),
         ("lz4;q=0, zstd", 10_000, "zstd"),
+        ("lz4; q=0.000, gzip;q=0.01", 10_000, "gzip"),
         ("br", 10_000, None),
         ("", 10_000, None),
         ("gzip", 100, None),
