@@ -27,6 +27,10 @@ RETRY_S_MIN, RETRY_S_MAX = 0.25, 8.0
 _LINGER_MS = 5
 _BATCH_BYTES = 131_072
 _BLOCK_MS = 10_000
+# After this a batch fails and another producer takes its place. kafka-python asks a broker that forgot its producers
+# with the same number again until then (`UnknownProducerIdError … appears to be retention-based`).
+_DELIVERY_MS = 20_000
+_RECONNECT_MS_MAX = 2_000
 _END_S = 1.0
 _OPTIONS = {
     "client_id": "turnlog-emit",
@@ -36,6 +40,9 @@ _OPTIONS = {
     "batch_size": _BATCH_BYTES,
     "compression_type": "gzip",
     "max_block_ms": _BLOCK_MS,
+    "request_timeout_ms": _BLOCK_MS,
+    "delivery_timeout_ms": _DELIVERY_MS,
+    "reconnect_backoff_max_ms": _RECONNECT_MS_MAX,
     "bootstrap_timeout_ms": _BLOCK_MS,
 }
 _OWN_FAULT = (MessageSizeTooLargeError, InvalidRecordError, InvalidTimestampError)  # of that record, on any broker

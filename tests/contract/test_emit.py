@@ -18,6 +18,7 @@ from runtime.emit.kafka import KafkaLog
 from runtime.events import Topic
 from tests.contract.ground import by_key, until
 from tests.contract.grounds import BROKERS, broker_named
+from tests.contract.kafka_broker import embedded_broker
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # as below
 
@@ -220,6 +221,20 @@ def test_what_was_under_way_when_a_broker_was_wiped_arrives_in_order(broker, tmp
         said = [b"%d" % n for n in range(2_300) if n % 3 == k]
         assert [value for value in came[f"call-{k}"] if not value.startswith(b"before")] == said
     assert (log.failed, log.dropped) == (0, 0)
+
+
+def test_a_partition_that_a_wiped_broker_had_never_answered_for_is_not_asked_for_ever():
+    """kafka-python takes such forgetting for retention, and repeats until it may no longer deliver."""
+    with embedded_broker() as broker:
+        log = kafka_log(broker.address)
+        log.append(Topic.CALLS, "call-1", b"before")
+        assert log.flush() == 0
+        broker.pause()
+        log.append(Topic.CALLS, "call-2", b"the first of its partition")
+        assert log.flush(timeout_s=0.2) == 1
+        broker.wipe()
+        assert log.close(timeout_s=60.0) == 0
+        assert [r.value for r in broker.records(Topic.CALLS, 1)] == [b"the first of its partition"]
 
 
 def test_a_process_that_starts_where_another_ended_sends_what_it_left_first(broker, tmp_path):
