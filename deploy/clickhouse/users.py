@@ -1,6 +1,9 @@
-"""Roles, profiles and quotas on a ClickHouse server, as the embedded store has them. Pure."""
+"""Roles, row policies, profiles and quotas on a ClickHouse server, as the embedded store has them. Pure."""
+
+import re
 
 from deploy.clickhouse.schema import CLUSTER, OWNER
+from ingest.replay.rebuild import SHADOW
 from ingest.store.judge import CONTENT, SYSTEM
 from ingest.store.limits import MEMORY_BYTES_MAX, RESULT_BYTES_MAX, RESULT_ROWS_MAX, SECONDS_MAX, THREADS_MAX
 from ingest.views import View
@@ -10,9 +13,12 @@ _HEAD = """\
 -- Written by: python -m deploy.clickhouse
 -- Run it before schema.sql, as a user who may make users. Then make users of your own and give them a role each:
 --     CREATE USER ann ON CLUSTER turnlog IDENTIFIED WITH sha256_password BY '…' DEFAULT ROLE turnlog_reader
+-- Who is to see the rows of one tenant alone gets the role that `python -m deploy.clickhouse --tenant NAME` prints.
 -- A server says no event when words are read: its own query log tells. Give turnlog_content to whom you watch there.
--- ClickHouse's parser reads this in our tests; no server has run it there yet.
+-- Our tests hold the engine to these grants and row policies; no server has run the file there yet.
 """
+OF_WRITERS = {"disks", "merge_tree_settings", "parts"}  # which erasures and rebuilds ask
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def users() -> str:
@@ -34,13 +40,46 @@ def users() -> str:
         *(f"GRANT {on} SELECT ON system.{table} TO turnlog_reader" for table in sorted(SYSTEM)),
         f"GRANT {on} turnlog_reader TO turnlog_content",
         f"GRANT {on} SELECT ON default.{CONTENT} TO turnlog_content",
-        f"GRANT {on} SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE ON default.* TO turnlog_writer",
+        # Whom no other policy names sees every row, also where users_without_row_policies_can_read_rows is off.
+        f"CREATE ROW POLICY IF NOT EXISTS turnlog_every_tenant {on} ON {_all_views()} USING 1 AS PERMISSIVE TO ALL",
+        *(
+            f"GRANT {on} SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE ON {database}.* TO turnlog_writer"
+            for database in ("default", SHADOW)
+        ),
+        *(f"GRANT {on} SELECT ON system.{table} TO turnlog_writer" for table in sorted(SYSTEM | OF_WRITERS)),
         f"GRANT {on} CREATE FUNCTION, DROP FUNCTION ON *.* TO turnlog_writer",
         f"GRANT {on} SET DEFINER ON {OWNER} TO turnlog_writer",
         f"CREATE QUOTA IF NOT EXISTS turnlog_reader {on} KEYED BY user_name\n"
         "    FOR INTERVAL 1 hour MAX queries = 10000, execution_time = 7200 TO turnlog_reader",
     ]
-    return _HEAD + "\n" + "".join(f"{statement};\n\n" for statement in statements)
+    return _HEAD + "\n" + _text(statements)
+
+
+def tenant_reader(tenant: str) -> str:
+    """The statements of a role that reads the rows of that tenant alone, on every view; grant its bearers no other one.
+
+    Raises ValueError for a name that no role can have.
+    """
+    if not _TENANT.fullmatch(tenant):
+        raise ValueError(f"a tenant's name here is of letters, digits, '_', '.' and '-', at most 64: not {tenant!r}")
+    on, role = f"ON CLUSTER {CLUSTER}", f"`turnlog_reader_{tenant}`"
+    return _text(
+        [
+            f"CREATE ROLE IF NOT EXISTS {role} {on}",
+            # Before it may read anything. It restricts: another policy cannot add rows.
+            f"CREATE ROW POLICY IF NOT EXISTS {role} {on} ON {_all_views()}\n"
+            f"    USING tenant = '{tenant}' AS RESTRICTIVE TO {role}",
+            f"GRANT {on} turnlog_reader TO {role}",
+        ]
+    )
+
+
+def _all_views() -> str:
+    return ", ".join(f"default.{view}" for view in View)
+
+
+def _text(statements: list[str]) -> str:
+    return "".join(f"{statement};\n\n" for statement in statements)
 
 
 def _bounds() -> list[str]:

@@ -2,8 +2,9 @@
 -- Written by: python -m deploy.clickhouse
 -- Run it before schema.sql, as a user who may make users. Then make users of your own and give them a role each:
 --     CREATE USER ann ON CLUSTER turnlog IDENTIFIED WITH sha256_password BY '…' DEFAULT ROLE turnlog_reader
+-- Who is to see the rows of one tenant alone gets the role that `python -m deploy.clickhouse --tenant NAME` prints.
 -- A server says no event when words are read: its own query log tells. Give turnlog_content to whom you watch there.
--- ClickHouse's parser reads this in our tests; no server has run it there yet.
+-- Our tests hold the engine to these grants and row policies; no server has run the file there yet.
 
 CREATE USER IF NOT EXISTS turnlog_owner ON CLUSTER turnlog IDENTIFIED WITH no_authentication HOST NONE;
 
@@ -82,7 +83,29 @@ GRANT ON CLUSTER turnlog turnlog_reader TO turnlog_content;
 
 GRANT ON CLUSTER turnlog SELECT ON default.content TO turnlog_content;
 
+CREATE ROW POLICY IF NOT EXISTS turnlog_every_tenant ON CLUSTER turnlog ON default.events, default.calls, default.turns, default.spans, default.glitches, default.tool_calls, default.nodes, default.speech, default.sources, default.latency_1m, default.latency_by_variation_1m, default.quality_1m, default.outcomes, default.welfare, default.welfare_by_lead, default.call_completeness, default.completeness, default.producers, default.corrections, default.content USING 1 AS PERMISSIVE TO ALL;
+
 GRANT ON CLUSTER turnlog SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE ON default.* TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE ON turnlog_rebuild.* TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.columns TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.databases TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.disks TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.merge_tree_settings TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.numbers TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.one TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.parts TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.settings TO turnlog_writer;
+
+GRANT ON CLUSTER turnlog SELECT ON system.tables TO turnlog_writer;
 
 GRANT ON CLUSTER turnlog CREATE FUNCTION, DROP FUNCTION ON *.* TO turnlog_writer;
 

@@ -31,6 +31,7 @@ from runtime.emit import Brokers
 from runtime.events import Topic
 
 SHADOW = "turnlog_rebuild"
+REPLICATED = "Replicated"  # how the names of such engines begin
 ROOM_FACTOR = 1.5  # of what the tables take now: merges need room besides the rows
 
 
@@ -104,6 +105,11 @@ def rebuild(
     client = connect(url)
     try:
         migrate(client)  # both builds need the same tables
+        if not verify and _replicated(client):
+            raise RebuildRefused(
+                "the tables are replicated, and what is built lies on one server alone: they can only be compared "
+                "(--verify)"
+            )
         _check_room(client)
         client.command(f"DROP DATABASE IF EXISTS {SHADOW} SYNC")
         client.command(f"CREATE DATABASE {SHADOW}")
@@ -145,6 +151,12 @@ def _beside(url: str) -> str:
     """The URL of the shadow database on the same server."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}/{SHADOW}"
+
+
+def _replicated(client: Client) -> bool:
+    sql = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND engine LIKE {kind:String}"
+    with translated("looking at the tables' engines"):
+        return bool(client.query(sql, parameters={"kind": f"{REPLICATED}%"}).result_rows[0][0])
 
 
 def _check_room(client: Client) -> None:

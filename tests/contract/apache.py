@@ -112,6 +112,7 @@ class Part(Contents):
         self._server.start()
 
     def kill(self) -> None:
+        self.hang_up()
         self._server.kill()
 
     def pause(self) -> None:
@@ -140,7 +141,10 @@ def part_of(server: Apache) -> Iterator[Part]:
         server.start()
     part = Part(server)
     part.wipe()
-    yield part
+    try:
+        yield part
+    finally:
+        part.hang_up()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,8 +43,8 @@ class Spawned:
 
 
 @contextmanager
-def _spawned(path: Path) -> Iterator[Spawned]:
-    command = [sys.executable, "-m", "ingest.store", "--path", str(path), "--port", "0"]
+def _spawned(path: Path, program: Sequence[str] = ("-m", "ingest.store")) -> Iterator[Spawned]:
+    command = [sys.executable, *program, "--path", str(path), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
@@ -61,8 +61,8 @@ def _spawned(path: Path) -> Iterator[Spawned]:
 
 
 @pytest.fixture(scope="session")
-def spawn() -> Callable[[Path], AbstractContextManager[Spawned]]:
-    """Starts a store in a folder; stops it at the end of the `with`."""
+def spawn() -> Callable[..., AbstractContextManager[Spawned]]:
+    """Starts a store in a folder, by this program; stops it at the end of the `with`."""
     if importlib.util.find_spec("chdb") is None:
         if "CI" in os.environ:
             pytest.fail("chdb is not installed: install the extra `embedded`")

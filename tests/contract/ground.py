@@ -112,11 +112,19 @@ class House:
         return worker
 
     def read(self) -> None:
-        """Until the group has committed all that is there."""
+        """Until the group has committed all that is there; while it goes on, it may take its time."""
+        moving: dict[Spot, int] = {}
+
+        def read() -> bool:
+            moving.clear()
+            moving.update(self.broker.committed())
+            return moving == self.broker.ends
+
         until(
-            lambda: self.broker.committed() == self.broker.ends,
+            read,
             f"the group has read to {self.broker.ends}",
             lambda: f"committed: {self.broker.committed()}\n" + "\n".join(w.words() for w in self.workers),
+            moving=lambda: dict(moving),
         )
 
     def letters(self) -> list[tuple[DeadLetter, bytes]]:
@@ -155,11 +163,18 @@ def house_at(ground: Ground, store_url: str, folder: Path) -> Iterator[House]:
         admin.command(f"DROP DATABASE {database}")
 
 
-def until(holds: Callable[[], bool], what: str, said: Callable[[], str] = lambda: "") -> None:
-    """Polls until `holds` says so; fails with `what` and the words of `said` after the deadline."""
-    deadline = time.monotonic() + PATIENCE_S
+def until(
+    holds: Callable[[], bool],
+    what: str,
+    said: Callable[[], str] = lambda: "",
+    moving: Callable[[], object] = lambda: None,
+) -> None:
+    """Polls until `holds` says so; fails with `what` and the words of `said` when for so long nothing moved."""
+    deadline, last = time.monotonic() + PATIENCE_S, moving()
     while not holds():
-        if time.monotonic() > deadline:
+        if (now := moving()) != last:
+            deadline, last = time.monotonic() + PATIENCE_S, now
+        elif time.monotonic() > deadline:
             pytest.fail(f"not so after {PATIENCE_S:g} s: {what}\n{said()}")
         time.sleep(0.05)
 

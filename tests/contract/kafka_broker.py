@@ -12,7 +12,12 @@ from typing import Any, Self
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+)
 
 from deploy.embedded.child import answers, free_port
 from ingest.stream.intake import Spot
@@ -30,6 +35,7 @@ class Contents:
     def __init__(self, address: Brokers, group: str = GROUP) -> None:
         self.address, self.servers, self.group = address, address.servers, group
         self.ends: dict[Spot, int] = {}  # the next offset of each partition that workers read
+        self._admin: KafkaAdminClient | None = None
 
     def produce(self, records: Iterable[tuple[str, bytes | None]], topic: Topic = Topic.CALLS, **options: Any) -> None:
         """Returns when all are acknowledged."""
@@ -58,13 +64,23 @@ class Contents:
         return sorted(found, key=lambda r: (r.partition, r.offset))
 
     def committed(self) -> dict[Spot, int]:
-        """What the workers' group has committed."""
-        with closing(KafkaAdminClient(bootstrap_servers=self.servers)) as admin:
-            try:
-                offsets = admin.list_group_offsets(self.group).get(self.group, {})
-            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
-                return {}  # a broker that has just started makes itself one when it is asked
+        """What the workers' group has committed. It is asked often, so the client for it is kept: one costs 10 ms."""
+        if self._admin is None:
+            self._admin = KafkaAdminClient(bootstrap_servers=self.servers)
+        try:
+            offsets = self._admin.list_group_offsets(self.group).get(self.group, {})
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+            return {}  # a broker that has just started makes itself one when it is asked
+        except KafkaError:
+            self.hang_up()
+            raise
         return {Spot(p.topic, p.partition): o.offset for p, o in offsets.items() if o.offset > 0}
+
+    def hang_up(self) -> None:
+        """Keep no connection to a broker that is about to go."""
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
 
 
 class Embedded(Contents):
@@ -99,6 +115,7 @@ class Embedded(Contents):
         create_topics(self.address, PARTITIONS)
 
     def kill(self) -> None:
+        self.hang_up()
         self._process.kill()
         self._process.wait(10)
 

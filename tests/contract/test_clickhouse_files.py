@@ -1,15 +1,16 @@
 """What is shipped for a ClickHouse server: as new as the migrations, and SQL to ClickHouse's own parser.
 
-That a server does as it says is tested where there is one: `CLICKHOUSE_URL`.
+What the roles may read: test_clickhouse_roles. That a server does as it says: test_server, where there is one.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from deploy.clickhouse.schema import Unreplicated, replicated, schema
-from deploy.clickhouse.users import users
+from deploy.clickhouse.users import tenant_reader, users
 from ingest import query
 from ingest.store.migrate import shipped
 from ingest.tables import VIEWS, Log, View
@@ -26,7 +27,7 @@ def test_the_files_are_as_new_as_the_migrations(name: str, made) -> None:
     assert (HERE / name).read_text(encoding="utf-8") == made(), "write them again: python -m deploy.clickhouse"
 
 
-@pytest.mark.parametrize("made", [schema, users])
+@pytest.mark.parametrize("made", [schema, users, partial(tenant_reader, "acme")], ids=["schema", "users", "tenant"])
 def test_clickhouse_reads_every_statement(client: query.Client, made) -> None:
     for statement in statements(made()):
         written = query.rows(client, "SELECT formatQuerySingleLine({q:String}) AS q", {"q": statement})[0]["q"]

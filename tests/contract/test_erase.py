@@ -1,5 +1,6 @@
-"""A lead is forgotten, on the embedded broker and store: at once, when old records come again, and by a rebuild."""
+"""A lead is forgotten, on Apache Kafka: at once, when records come again, by a rebuild, and from the store's disk."""
 
+import re
 import time
 from contextlib import closing
 
@@ -10,10 +11,12 @@ from ingest.deadletters import content, counted, judged, letters, send_again
 from ingest.erase import erase
 from ingest.partition import Limits
 from ingest.replay import rebuild
-from ingest.store.erasing import known_erasures
+from ingest.store.erasing import known_erasures, parts_left, remove_lead
+from ingest.store.migrate import migrate
+from ingest.store.writer import Writer
 from ingest.stream.tail import tail
 from ingest.stream.worker import GROUP
-from ingest.tables import RAW
+from ingest.tables import RAW, Log
 from runtime import events as ev
 from runtime.emit import kafka_log
 from runtime.events import Topic
@@ -44,7 +47,7 @@ def call_of(lead, named_in_words=True):
 @pytest.fixture(scope="module")
 def house(request, store_url, tmp_path_factory):
     """Two leads with two calls each and a complaint; of one of the calls the words do not say whose they are."""
-    with house_at(ground_named("embedded-plain", request), store_url, tmp_path_factory.mktemp("house")) as house:
+    with house_at(ground_named("apache-plain", request), store_url, tmp_path_factory.mktemp("house")) as house:
         made = [call_of(GONE), call_of(GONE, named_in_words=False), call_of(STAYS), call_of(STAYS)]
         house.spoken = [record for spoken, _ in made for record in spoken]
         house.words = [record for _, words in made for record in words]
@@ -87,7 +90,8 @@ def test_who_is_erased_is_gone_at_once_and_does_not_come_back(house):
         found = erase(client, log, house.broker.address, "acme", GONE)
         assert found.known
         assert (found.words, found.named, found.calls) == (2, 7, 2)
-        assert all(one.until is None and "memory" in one.why for one in found.expires)
+        until_day = {one.topic: (one.until - found.at).days for one in found.expires if one.until is not None}
+        assert until_day == {Topic.CONTENT: 6, Topic.DEAD_CONTENT: 6, Topic.CALLS: 14, Topic.OUTCOMES: 14}
         assert traces(house) == []
         again = erase(client, log, house.broker.address, "acme", GONE)
         assert (again.words, again.named, again.calls) == (0, 0, 0)
@@ -105,6 +109,38 @@ def test_who_is_erased_is_gone_at_once_and_does_not_come_back(house):
     assert rebuild(house.url, None, GROUP, verify=False, limits=LIMITS).swapped
     assert traces(house) == []
     assert house.letters() == []  # what comes again is the same as what was kept, not a conflict
+
+
+def test_what_is_erased_leaves_the_disk(spawn, arrow, tmp_path):
+    """Seen in the files, of columns that are left uncompressed, where old parts are removed soon."""
+    lead, spoken = "5f0c5f0c5f0c5f0c5f0c5f0c5f0c5f0c", "what was said by {}"
+
+    soon = "old_parts_lifetime = 1, cleanup_delay_period = 1, max_cleanup_delay_period = 1"
+
+    def rows(payload):
+        return [
+            {"stream": f"call-{n}", "seq": n, "offset": n, "lead": who, "payload": payload.replace("{}", who)}
+            for n, who in enumerate((lead, STAYS))
+        ]
+
+    def on_disk(what):
+        return {path.name for path in tmp_path.rglob("*") if path.is_file() and what.encode() in path.read_bytes()}
+
+    with spawn(tmp_path / "db") as store, closing(query.connect(store.url)) as client:
+        migrate(client)
+        for table, payload in ((Log.CONTENT, spoken), (Log.EVENTS, '{"lead":"{}"}')):
+            client.command(f"ALTER TABLE {table} MODIFY COLUMN payload String CODEC(NONE)")
+            client.command(f"ALTER TABLE {table} MODIFY SETTING {soon}")
+            Writer(client).insert(table, arrow(table, *rows(payload)))
+    with spawn(tmp_path / "db") as store, closing(query.connect(store.url)) as client:  # which knows those settings
+        assert on_disk(spoken.replace("{}", lead))
+        removed = remove_lead(client, "acme", lead, time.time_ns() // 1000)
+        assert (removed.words, removed.named) == (1, 1)
+        until(lambda: parts_left(client)[0] == 0, "the engine has removed the old parts")
+        assert not on_disk(spoken.replace("{}", lead))
+        # Whom it is about stays in the text of the mutation, as it does in the erasure's own event.
+        assert all(re.fullmatch(r"mutation_\d+\.txt", name) for name in on_disk(lead)), on_disk(lead)
+        assert on_disk(spoken.replace("{}", STAYS))
 
 
 def test_a_worker_that_starts_knows_before_it_reads(house):

@@ -1,5 +1,6 @@
 """Every table follows from the log: built anew it is the same, and what is not the same is found and mended."""
 
+import sys
 from contextlib import closing
 
 import pytest
@@ -133,3 +134,12 @@ def test_without_a_broker_all_comes_from_the_tables(read):
     assert outcome.differences == ()
     assert {s.held_below for s in outcome.seams} == {None}
     assert OFFSETS_MAX not in {s.stored_below for s in outcome.seams}
+
+
+def test_the_tables_of_a_cluster_are_compared_and_never_replaced(read, monkeypatch):
+    """What is built lies on one server alone. No replicated table can be here: another engine stands for it."""
+    house, _, _ = read
+    monkeypatch.setattr(sys.modules[RebuildRefused.__module__], "REPLICATED", "Replacing")
+    with pytest.raises(RebuildRefused, match="they can only be compared"):
+        built(house, verify=False, brokers=False)
+    assert SHADOW not in databases(house.url)

@@ -24,7 +24,8 @@ Record = tuple[str, bytes]
 MINUTE_US, DAY_US = 60 * SECOND_US, 86_400 * SECOND_US
 RECORDS = "turnlog_ingest_records_total"
 RETRIES = "turnlog_ingest_retries_total"
-CALLS = 40  # of a case: about seven hundred records, fourteen epochs
+CALLS = 25  # of a case: about four hundred records, nine epochs
+DOWN_S = 30.0
 DISK_BYTES = 192 * 2**20  # of the small disk: an empty store takes about 30 MB of it
 
 
@@ -140,7 +141,10 @@ def store_killed(stage: "Stage", r: random.Random) -> list[str]:
         until(lambda: _counted(worker) > 0, "it stores", worker.words)
         store.kill()
         house.broker.produce(second)
+        down = time.monotonic()
         until(lambda: worker.counted(RETRIES) >= 4, "it waits", worker.words)
+        until(lambda: time.monotonic() > down + DOWN_S, "it has been down for long")
+        assert worker.alive
         store.start()
         house.read()
         return faults(store.url, first, second)

@@ -149,6 +149,7 @@ def test_a_person_is_erased_by_who_they_are_and_the_next_rebuild_is_equal(house:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["known"], told["words"], told["calls"]) == (True, TURNS + 1, 1)  # and that the source of words ended
+    assert all(one["until"] is None and "memory" in one["why"] for one in told["expires"])  # of the embedded broker
     assert WHO not in done.stdout + done.stderr
     assert house.count(f"calls WHERE lead = '{GONE}'") == 0
     assert house.count(f"events WHERE position(payload, '{GONE}') > 0") == 0
