@@ -62,14 +62,14 @@ class LogIds:
             with self._lock:
                 found = self._admin.describe_topics([topic])
         except KafkaError as error:
-            raise BrokerUnreachable(f"describing topic {topic!r} failed: {type(error).__name__}") from error
+            raise BrokerUnreachable(f"describing topic '{topic}' failed: {type(error).__name__}") from error
         answer = found[0] if found else {}
         if answer.get("error_code") == TopicAuthorizationFailedError.errno:
-            raise RightMissing(f"our login may no longer see topic {topic!r}: give it the right to read it")
+            raise RightMissing(f"our login may not see topic '{topic}': give it the right to read it")
         topic_id = str(answer.get("topic_id") or _NO_ID)
         if topic_id == _NO_ID:
             raise TopicMissing(
-                f"topic {topic!r} does not exist or the broker gives it no id: "
+                f"topic '{topic}' does not exist or the broker gives it no id: "
                 "create the topics first, on Kafka 2.8 or later"
             )
         return topic_id
@@ -140,7 +140,7 @@ def create_topics(brokers: Brokers, partitions: Mapping[str, int]) -> list[str]:
                     created.append(topic)
         except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as error:
             raise RightMissing(
-                f"our login may not create topic {topic!r}: create the topics for it, and grant it DESCRIBE on them"
+                f"our login may not create topic '{topic}': create the topics for it, and grant it DESCRIBE on them"
             ) from error
         except KafkaError as error:
             raise BrokerUnreachable(f"creating the topics failed: {type(error).__name__}") from error

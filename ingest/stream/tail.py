@@ -6,11 +6,11 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from ingest.projection import Record
 from ingest.stream.intake import Spot
-from ingest.stream.logs import BrokerUnreachable, TopicMissing
+from ingest.stream.logs import BrokerUnreachable, LogIds, RightMissing, TopicMissing
 from runtime.emit import Brokers, why_unreachable
 
 RECORDS_PER_POLL_MAX = 20_000
@@ -36,9 +36,10 @@ class Kept(NamedTuple):
 
 
 class Tail:
-    """A consumer of one topic at a time. Raises BrokerUnreachable, or TopicMissing, from every method."""
+    """A consumer of one topic at a time. Raises BrokerUnreachable, RightMissing or TopicMissing from every method."""
 
     def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
         try:
             self._consumer = KafkaConsumer(
                 **brokers.options(),
@@ -61,9 +62,9 @@ class Tail:
         with _told(topic):
             found = self._consumer.partitions_for_topic(topic)
             if not found:
-                raise TopicMissing(
-                    f"topic {topic!r} does not exist: create the topics first, or name the right brokers"
-                )
+                with closing(LogIds(self._brokers)) as ids:
+                    ids(topic)  # a topic that we may not see looks like none
+                raise TopicMissing(f"topic '{topic}' is being created: try again")
             places = [TopicPartition(topic, number) for number in sorted(found)]
             begins, ends = self._consumer.beginning_offsets(places), self._consumer.end_offsets(places)
         return {p.partition: (begins[p], ends[p]) for p in places}
@@ -146,5 +147,9 @@ def committed(brokers: Brokers, group: str) -> Mapping[Spot, int]:
 def _told(topic: str) -> Iterator[None]:
     try:
         yield
+    except TopicAuthorizationFailedError as error:
+        raise RightMissing(
+            f"our login may not read topic '{topic}': give it READ on that topic (docs/kafka.md)"
+        ) from error
     except KafkaError as error:
-        raise BrokerUnreachable(f"reading topic {topic!r} failed: {type(error).__name__}") from error
+        raise BrokerUnreachable(f"reading topic '{topic}' failed: {type(error).__name__}") from error

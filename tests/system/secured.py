@@ -17,7 +17,13 @@ from runtime.emit import Brokers
 from runtime.events import Topic
 from tests.contract.apache import Apache, running
 
-PASSWORDS = {"speaker": "open sesame", "worker": "let me in", "stranger": "who am I", "onlooker": "just looking"}
+PASSWORDS = {
+    "speaker": "open sesame",
+    "worker": "let me in",
+    "stranger": "who am I",
+    "onlooker": "just looking",
+    "support": "what went wrong",
+}
 _LOGIN = "org.apache.kafka.common.security"
 # Who speaks may write; who ingests may read, commit, bury, and say which calls are lost. Nobody needs more.
 _RIGHTS = {
@@ -30,6 +36,7 @@ _RIGHTS = {
         (ResourceType.TOPIC, Topic.DEAD_CONTENT, ACLOperation.WRITE),
     ],
 }
+_RIGHTS["support"] = [(ResourceType.TOPIC, Topic.DEAD_LETTERS, ACLOperation.READ)]  # not the bytes
 _RIGHTS["onlooker"] = [  # reads what it likes, and may join no group
     (kind, what, ACLOperation.DESCRIBE if kind is ResourceType.GROUP else operation)
     for kind, what, operation in _RIGHTS["worker"]

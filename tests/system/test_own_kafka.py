@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -18,7 +20,9 @@ from deploy.brokers import kafka_environment
 from deploy.embedded import Stack
 from deploy.embedded.plan import PARTITIONS
 from deploy.settings import Settings
+from ingest.effects import Dead
 from ingest.stream.intake import Intake
+from ingest.stream.letters import DeadLetters
 from ingest.stream.logs import RightMissing, create_topics
 from ingest.stream.meters import Meters
 from ingest.stream.plain import PlainAdapter, ReadingFailed
@@ -106,6 +110,21 @@ def test_what_is_said_over_tls_with_a_login_is_stored_with_no_right_to_spare(
         until(lambda: faults(stack.addresses.clickhouse, said) == [], "all is stored", words)
         until(lambda: len(part.records(Topic.DEAD_LETTERS)) == 2, "the poison is buried", words)
     assert not any(secret in words() for secret in PASSWORDS.values())
+
+
+def test_the_bytes_of_a_dead_letter_want_a_right_of_their_own(kafka: Secured, tmp_path: Path) -> None:
+    with part_of(kafka.server) as part:
+        with closing(KafkaLog(part.address)) as log:
+            dead = Dead(0, 5, "malformed", "", b"words")
+            DeadLetters(log).bury(Topic.CALLS, "log", 0, [dead], time.time_ns() // 1000)
+        support = kafka_environment(kafka.as_user("support"))
+        listed = turnlog(tmp_path, "deadletter", "list", "--json", **support)
+        assert listed.returncode == 0, listed.stderr
+        [one] = json.loads(listed.stdout)["letters"]
+        refused = turnlog(tmp_path, "deadletter", "show", one["key"], "--content", "--reader", "anna", **support)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert re.search("not see topic .turnlog.dlq.content.v1.: give it the right", " ".join(refused.stderr.split()))
+        assert len(refused.stderr.strip().splitlines()) <= 3
 
 
 def test_a_certificate_is_a_login_of_its_own(kafka: Secured) -> None:
