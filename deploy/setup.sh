@@ -54,7 +54,7 @@ progress() {
 
 install() {
     local log=".venv/.turnlog-$1.log"
-    .venv/bin/python -m pip install --no-compile --require-hashes -r "$LOCK" 2>"$log" | progress || {
+    .venv/bin/python -m pip install --require-hashes -r "$LOCK" 2>"$log" | progress || {
         cat "$log" >&2
         fail "pip could not install $LOCK: see above. When that is mended, run the same command again."
     }

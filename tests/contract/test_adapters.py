@@ -201,7 +201,7 @@ def test_workers_share_the_partitions_and_killing_one_and_then_the_other_costs_n
         return all(w.said("took up") and w.counted(_RECORDS) > 0 for w in pair)
 
     until(share, "both store", lambda: "\n".join(w.words() for w in pair))
-    more = calls(20, seed=-1)
+    more = calls(10, seed=-1)
     house.broker.produce(more)
     pair[0].kill()
     house.read()  # the other one has taken over
