@@ -45,7 +45,9 @@ class Again(Struct, frozen=True):
 
 
 def letters(tail: Tail, *, reason: str = "", since_us: int = 0) -> list[Letter]:
-    """All letters that are kept, by key the first, in the order of their burial. Raises BrokerUnreachable."""
+    """All letters that are kept, by key the first, in the order of their burial. Raises BrokerUnreachable or
+    RightMissing.
+    """
     found: dict[str, Letter] = {}
     for key, value in _records(tail, Topic.DEAD_LETTERS):
         try:

@@ -55,7 +55,9 @@ class Forgetting:
 
 
 def said_of_erasures(brokers: Brokers) -> list[Event]:
-    """Every event that the control topic keeps. It is compacted, and small. Raises BrokerUnreachable."""
+    """Every event that the control topic keeps. It is compacted, and small. Raises BrokerUnreachable, or
+    RightMissing: a topic that our login may not see is not one that names nobody.
+    """
     found: list[Event] = []
     with tail(brokers) as opened, suppress(TopicMissing):  # a worker says itself that its topics are missing
         starts = {Spot(Topic.CONTROL, number): begin for number, (begin, _) in opened.spans(Topic.CONTROL).items()}
