@@ -56,7 +56,12 @@ def letters(tail: Tail, *, reason: str = "", since_us: int = 0) -> list[Letter]:
             continue  # not ours: nobody else's record becomes a letter
         if (not reason or letter.reason == reason) and letter.at >= since_us:
             found.setdefault(key, Letter(key, letter))
-    return sorted(found.values(), key=lambda one: (one.letter.at, one.key))
+    return sorted(found.values(), key=lambda one: _place(one.letter))
+
+
+def _place(letter: DeadLetter) -> tuple[int, str, str, int, int]:
+    """What one flush buries has one time: after it by offset, as a number, which a key is not."""
+    return letter.at, letter.topic, letter.log, letter.partition, letter.offset
 
 
 def counted(found: Iterable[Letter]) -> list[Count]:

@@ -38,12 +38,13 @@ _FACTS_IN = frozenset({Topic.OUTCOMES, Topic.CONTROL})
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as it was fetched. `value` is None for a tombstone, which no event is.
 
-    `arrived_ms` is the broker's time of appending it, so that every reader judges it alike; a broker that keeps the
-    producer's time instead leaves only the reader's own clock.
+    `timestamp` is the broker's time of appending it, in ms, so that every reader judges it alike; a broker that keeps
+    the producer's time instead leaves only the reader's own clock. The names are those of the Kafka clients: a record
+    of theirs with such a timestamp may stand here, and need not be made into one of ours.
     """
 
     offset: int
-    arrived_ms: int
+    timestamp: int
     value: bytes | None
 
 
@@ -66,7 +67,7 @@ def project(records: Sequence[Record], topic: Topic, judged: bool = True) -> lis
             projected.append(_dead(record, event.reason, event.detail))
             continue
         measures = next(counted)
-        fault = _fault(event, topic, record.arrived_ms * 1000 if judged else None)
+        fault = _fault(event, topic, record.timestamp * 1000 if judged else None)
         projected.append(_item(record, event, measures) if fault is None else _dead(record, *fault))
     return projected
 
@@ -81,7 +82,7 @@ def _item(record: Record, event: Event, measures: tuple[Measure, ...]) -> Item:
         event.stream,
         event.source,
         event.seq,
-        record.arrived_ms,
+        record.timestamp,
         len(payload),
         is_fact or type(event) is SourceClosed,  # a fact is all that its stream ever says
         measures,

@@ -17,6 +17,7 @@ SKIPS_ALLOWED_ON_CI: frozenset[str] = frozenset()
 
 # What takes longest comes first, so that no worker of a parallel run is left alone with it at the end.
 _ORDER = ("fault", "contract", "system", "property", "unit")
+_FIRST_OF_THEIRS = ("test_readme.py", "test_up.py", "test_own_kafka.py")  # which nobody can share with another worker
 
 _HERE = Path(__file__).parent
 _ON_ALL_GROUNDS = "tests/contract/test_adapters.py"
@@ -72,9 +73,10 @@ def _share(nodeid: str, grounds: Sequence[str]) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
+    def place(item: pytest.Item) -> tuple[int, bool]:
         folder = item.path.relative_to(_HERE).parts[0]
-        return _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
+        of_folder = _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
+        return of_folder, item.path.name not in _FIRST_OF_THEIRS
 
     items.sort(key=place)
 

@@ -104,7 +104,7 @@ def members(brokers: Brokers, group: str) -> int:
         raise BrokerUnreachable(f"asking who is in group {group!r} failed: {type(error).__name__}") from error
 
 
-def records(client: Client, brokers: Brokers | None, stretch: Stretch) -> Iterator[list[Record]]:
+def records(client: Client, brokers: Brokers | None, stretch: Stretch) -> Iterator[Sequence[Record]]:
     """The stretch in order, at most BATCH_RECORDS_MAX at a time."""
     yield from _stored(client, stretch.place, stretch.seam)
     if brokers is not None and stretch.seam < stretch.bound < OFFSETS_MAX:
@@ -132,7 +132,7 @@ def _stored(client: Client, place: Place, below: int) -> Iterator[list[Record]]:
         after = batch[-1].offset
 
 
-def _held(brokers: Brokers, stretch: Stretch) -> Iterator[list[Record]]:
+def _held(brokers: Brokers, stretch: Stretch) -> Iterator[Sequence[Record]]:
     place = stretch.place
     spot = TopicPartition(place.topic, place.partition)
     try:

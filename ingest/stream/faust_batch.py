@@ -50,7 +50,16 @@ class BatchSchema(faust.Schema[Any, Any]):
 
 
 class BatchConsumer(driver.Consumer):
-    """Faust's consumer, six methods changed."""
+    """Faust's consumer, seven methods changed."""
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        """Its client reads on a loop of the kind that ours is: the standard one takes a socket's bytes in small pieces,
+        and waits for the interpreter's lock at each.
+        """
+        loop = type(self.loop)()
+        thread = driver.AIOKafkaConsumerThread(self, loop=self.loop, thread_loop=loop, beacon=self.beacon)
+        thread._close_thread_loop_on_stop = True  # as it does with one that it made itself
+        return thread
 
     async def _getmany(
         self,

@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from ingest.projection import Record
 from ingest.stream.intake import Intake, Spot
 from ingest.stream.meters import Meters
 from ingest.stream.reading import HELD_BYTES_MAX, records_of
@@ -18,7 +17,7 @@ RECORD_BYTES = 100  # of a record beside its value
 
 class _Batch(NamedTuple):
     spot: Spot
-    fetched: Sequence[Any]
+    fetched: list[Any]
     era: int
     size: int
 
@@ -52,9 +51,11 @@ class WaitingRoom:
         self._full = held >= (self._bytes_max // 2 if self._full else self._bytes_max)
         return self._full
 
-    def put(self, spot: Spot, fetched: Sequence[Any], era: int) -> None:
-        """Never waits: who is told `full` does not fetch. `fetched` are aiokafka's records."""
-        size = sum(len(r.value or b"") + RECORD_BYTES for r in fetched)
+    def put(self, spot: Spot, fetched: list[Any], era: int) -> None:
+        """Never waits: who is told `full` does not fetch. `fetched` are aiokafka's records; the list is ours from here
+        on, and emptied when they are fed, since a client may keep it until they are committed.
+        """
+        size = sum(map(len, [r.value or b"" for r in fetched])) + RECORD_BYTES * len(fetched)
         self._bytes += size
         self._waiting.append(_Batch(spot, fetched, era, size))
         self._arrived.set()
@@ -76,14 +77,15 @@ class WaitingRoom:
 
     async def _feed(self, batch: _Batch) -> None:
         spot, era = batch.spot, batch.era
+        last: int = batch.fetched[-1].offset
         try:
-            records: list[Record] = records_of(batch.fetched)
-            await self._intake.feed(spot, records, era)
+            await self._intake.feed(spot, records_of(batch.fetched), era)
         finally:
             self._waiting.popleft()
             self._bytes -= batch.size
+            batch.fetched.clear()
         if era != self._intake.era:
             return  # the partition may be another worker's now, and the client knows nothing of it
         high = self._highwater(spot)
         if high is not None:
-            self._meters.lag(*spot, high - batch.fetched[-1].offset - 1)
+            self._meters.lag(*spot, high - last - 1)

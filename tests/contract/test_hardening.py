@@ -27,7 +27,7 @@ _RETRIES, _PAUSES = "turnlog_ingest_retries_total", "turnlog_ingest_pauses_total
 # ── a bad deploy ──
 
 
-@pytest.mark.parametrize("name", ["memory", "embedded-plain", "embedded-faust"])
+@pytest.mark.parametrize("name", ["memory", "embedded-faust"])
 def test_a_bad_deploy_stops_the_worker_and_buries_nothing_until_somebody_asks_for_it(
     request, store_url, tmp_path, name
 ):

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -10,10 +11,9 @@ from ingest.partition import Limits
 from ingest.position import OFFSETS_MAX
 from ingest.replay import RebuildRefused, rebuild
 from ingest.replay.rebuild import SHADOW
-from ingest.replay.source import members
 from runtime import events as ev
 from runtime.emit import Brokers
-from tests.contract.ground import EPOCH_RECORDS, house_on
+from tests.contract.ground import EPOCH_RECORDS, house_at, house_on
 from tests.contract.grounds import ground_named
 from tests.contract.processes import Store
 from tests.contract.said import calls, faults
@@ -21,11 +21,11 @@ from tests.contract.said import calls, faults
 LIMITS = Limits(epoch_records=EPOCH_RECORDS)
 
 
-@pytest.fixture(scope="module", params=["embedded-plain", "apache-plain"])
+@pytest.fixture(scope="module")
 def read(request, tmp_path_factory):
     """A house that has read repeats, poison and a wiped broker's second log; its worker still runs."""
     folder = tmp_path_factory.mktemp("rebuild")
-    with Store(folder / "db") as store, house_on(ground_named(request.param, request), store.url, folder) as house:
+    with Store(folder / "db") as store, house_on(ground_named("apache-plain", request), store.url, folder) as house:
         first, second = calls(12), calls(12, seed=1)
         worker = house.worker()
         house.broker.produce([*first, *first[:40], ("poison", b"not JSON")])
@@ -36,10 +36,9 @@ def read(request, tmp_path_factory):
         yield house, worker, [*first, *second]
 
 
-def built(house, *, verify, brokers=True):
+def built(house, *, verify, brokers=True, **more):
     where = Brokers(house.broker.servers) if brokers else None
-    running = members if house.broker.survives else lambda _brokers, _group: sum(w.alive for w in house.workers)
-    return rebuild(house.url, where, house.broker.group, verify=verify, limits=LIMITS, running=running)
+    return rebuild(house.url, where, house.broker.group, verify=verify, limits=LIMITS, **more)
 
 
 def databases(url):
@@ -143,3 +142,23 @@ def test_the_tables_of_a_cluster_are_compared_and_never_replaced(read, monkeypat
     with pytest.raises(RebuildRefused, match="they can only be compared"):
         built(house, verify=False, brokers=False)
     assert SHADOW not in databases(house.url)
+
+
+def test_on_the_embedded_broker_too_with_its_workers_counted_by_whoever_runs_them(request, store_url, tmp_path):
+    first, second = calls(6), calls(6, seed=1)
+    with house_at(ground_named("embedded-faust", request), store_url, tmp_path) as house:
+        worker = house.worker()
+        house.broker.produce(first)
+        house.read()
+        house.broker.wipe()
+        house.broker.produce([*second, *first[:30]])
+        house.read()
+        anew = partial(built, house, running=lambda _brokers, _group: int(worker.alive))
+        outcome = anew(verify=True)
+        assert outcome.differences == ()
+        assert outcome.rows["events_log"] == len(first) + len(second)
+        with pytest.raises(RebuildRefused, match="--verify"):
+            anew(verify=False)
+        worker.stop()
+        assert anew(verify=False).swapped
+        assert faults(house.url, first, second) == []

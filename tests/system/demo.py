@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.embedded import Addresses, found_stack
+from deploy.settings import Settings
 from runtime.emit import MemoryLog
 from runtime.events import Topic
 
@@ -31,6 +34,19 @@ def turnlog(state: Path, *arguments: str, stdin: str = "", **more: str) -> subpr
         timeout=240,
         check=False,
     )
+
+
+@contextmanager
+def stack_up(state: Path) -> Iterator[Addresses]:
+    """A stack in the background in this state folder, as `turnlog up` starts it: every command there uses it."""
+    told = turnlog(state, "up", "--detach")
+    assert told.returncode == 0, told.stderr
+    try:
+        found = found_stack(Settings(state))
+        assert found is not None
+        yield found
+    finally:
+        turnlog(state, "down")
 
 
 def figures(result: dict[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from kafka import KafkaConsumer, TopicPartition
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from deploy.embedded import Addresses, found_stack
-from deploy.settings import Settings
+from deploy.embedded import Addresses
 from ingest.query import Client, connect
 from ingest.stream.logs import backlog
 from ingest.stream.worker import GROUP
@@ -43,7 +42,7 @@ from runtime.models import Ask, Delta, Stamps
 from runtime.run import Run, run_call
 from runtime.tracing import Tracing
 from runtime.voice import Key
-from tests.system.demo import turnlog
+from tests.system.demo import stack_up, turnlog
 from tests.unit.told import SECOND, ToldCaller, ToldEars, ToldModel, ToldOutside, ToldVoice
 
 PATIENCE_S = 60.0  # a deadline, never a measure
@@ -232,11 +231,7 @@ def read_spool(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     state = tmp_path_factory.mktemp("canary")
-    told = turnlog(state, "up", "--detach")
-    assert told.returncode == 0, told.stderr
-    try:
-        stack = found_stack(Settings(state))
-        assert stack is not None
+    with stack_up(state) as stack:
         brokers, exporter = Brokers(stack.kafka), InMemorySpanExporter()
         log = kafka_log(brokers)
         asyncio.run(calls(log, exporter))
@@ -255,8 +250,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
             "\n".join(span.to_json() for span in exporter.get_finished_spans()),
             read_spool(state / "spool of a producer"),
         )
-    finally:
-        turnlog(state, "down")
 
 
 def test_every_word_is_among_the_content(places: Places) -> None:

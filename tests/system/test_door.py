@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,11 @@ import pytest
 from alerts.slos import objectives
 from deploy.doctor.store import ask_store
 from deploy.embedded.child import free_port
-from deploy.embedded.state import found_stack
-from deploy.settings import Settings
 from grafana.call.lines import list_calls
 from grafana.call.wanted import Filters
 from ingest.query import connect, rows
 from tests.contract.ground import until
-from tests.system.demo import TURNLOG, environment, turnlog
+from tests.system.demo import TURNLOG, environment, stack_up, turnlog
 from tests.unit.foreign import requests_at
 
 ROOT = Path(__file__).parents[2]
@@ -108,14 +106,8 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     state = tmp_path_factory.mktemp("door")
-    told = turnlog(state, "up", "--detach")
-    assert told.returncode == 0, told.stderr
-    found = found_stack(Settings(state))
-    assert found is not None
-    running = Stack(state, found.clickhouse)
-    yield running
-    running.close()
-    turnlog(state, "down")
+    with stack_up(state) as found, closing(Stack(state, found.clickhouse)) as running:
+        yield running
 
 
 # ── the frameworks themselves ─────────────────────────────────────────────────────────────────────────────────

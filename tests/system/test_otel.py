@@ -33,7 +33,7 @@ from runtime.models.simulated import serve
 from runtime.run import Run, run_calls, world
 from runtime.simulate import plan_faults
 from runtime.tracing import Tracing
-from tests.system.demo import turnlog
+from tests.system.demo import stack_up, turnlog
 
 CALLS = 12
 
@@ -243,10 +243,18 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             thread.join()
 
 
-def test_the_demo_sends_its_spans_where_the_environment_says(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a stack that runs: a demo uses it, and starts none."""
+    state = tmp_path_factory.mktemp("stack")
+    with stack_up(state):
+        yield state
+
+
+def test_the_demo_sends_its_spans_where_the_environment_says(stack: Path) -> None:
     with collector() as (url, got):
         told = turnlog(
-            *(tmp_path, "demo", "--calls", "4", "--no-faults", "--json"),
+            *(stack, "demo", "--calls", "4", "--no-faults", "--no-pages", "--json"),
             OTEL_EXPORTER_OTLP_ENDPOINT=url,
             OTEL_EXPORTER_OTLP_COMPRESSION="gzip",
         )
@@ -258,7 +266,7 @@ def test_the_demo_sends_its_spans_where_the_environment_says(tmp_path: Path) -> 
     assert b"gen_ai.output.messages" not in b"".join(request.SerializeToString() for request in got)
     with collector() as (url, got):
         told = turnlog(
-            *(tmp_path, "demo", "--calls", "2", "--no-faults"),
+            *(stack, "demo", "--calls", "2", "--no-faults", "--no-pages"),
             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{url}/v1/traces",
             OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="true",
         )
@@ -267,10 +275,11 @@ def test_the_demo_sends_its_spans_where_the_environment_says(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("manner", ["away", "silent"])
-def test_a_collector_that_does_not_take_spans_costs_one_line_and_no_call(tmp_path: Path, manner: str) -> None:
+def test_a_collector_that_does_not_take_spans_costs_one_line_and_no_call(stack: Path, manner: str) -> None:
     nowhere = nullcontext(f"http://127.0.0.1:{free_port()}")
+    wanted = ("demo", "--calls", "2", "--no-faults", "--no-pages", "--json")
     with silent_collector() if manner == "silent" else nowhere as url:
-        told = turnlog(tmp_path, "demo", "--calls", "2", "--no-faults", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=url)
+        told = turnlog(stack, *wanted, OTEL_EXPORTER_OTLP_ENDPOINT=url)
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["report"]["calls"] == 2
     assert told.stderr.count("spans were not taken") == 1

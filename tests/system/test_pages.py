@@ -27,7 +27,7 @@ from grafana.charts.figures import BINS_PER_DECADE, LABEL_CHARS_MAX
 from ingest.query import Client, connect, rows
 from runtime.events import Component, Event, SpanEnded, TurnEnded, decode
 from tests.system.browser import Browser
-from tests.system.demo import turnlog
+from tests.system.demo import stack_up, turnlog
 from tests.system.picture import BLOCKS_MAX, differing_blocks, save_small
 
 CALLS = 40
@@ -94,14 +94,15 @@ def test_the_demo_tells_where_its_page_is(ran: Ran) -> None:
 
 def test_without_pages_none_are_written_and_where_none_can_be_the_figures_stay(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
-    told = turnlog(tmp_path, "demo", "--calls", "1", "--json")
-    assert told.returncode == 0, told.stderr
-    result = json.loads(told.stdout)
-    assert result["page"] is None
-    assert result["report"]["calls"] == 1
-    assert [line for line in told.stderr.splitlines() if "no page was written" in line] != []
-    (tmp_path / "runs").unlink()
-    told = turnlog(tmp_path, "demo", "--calls", "1", "--json", "--no-pages")
+    with stack_up(tmp_path):
+        told = turnlog(tmp_path, "demo", "--calls", "1", "--json")
+        assert told.returncode == 0, told.stderr
+        result = json.loads(told.stdout)
+        assert result["page"] is None
+        assert result["report"]["calls"] == 1
+        assert [line for line in told.stderr.splitlines() if "no page was written" in line] != []
+        (tmp_path / "runs").unlink()
+        told = turnlog(tmp_path, "demo", "--calls", "1", "--json", "--no-pages")
     assert (told.returncode, json.loads(told.stdout)["page"]) == (0, None)
     assert "page" not in told.stderr
     assert not (tmp_path / "runs").exists()

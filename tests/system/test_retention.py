@@ -16,7 +16,7 @@ from runtime import events as ev
 from runtime.emit import Brokers, Context, Recorder, kafka_log
 from runtime.events import Topic
 from tests.contract.ground import until
-from tests.system.demo import turnlog
+from tests.system.demo import stack_up, turnlog
 
 KEY = "a key of the tenant's"
 WHO = "customer 4711 of the CRM"
@@ -68,10 +68,8 @@ def _say(log: Any, lead: str, call: str) -> None:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     state = tmp_path_factory.mktemp("retention")
-    told = turnlog(state, "up", "--detach")
-    assert told.returncode == 0, told.stderr
-    yield House(state)
-    turnlog(state, "down")
+    with stack_up(state):
+        yield House(state)
 
 
 # ── a call, event by event ──

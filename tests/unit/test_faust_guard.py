@@ -4,11 +4,14 @@ When a test here fails after an upgrade, read the method anew, run tests/contrac
 only then write down the new hash.
 """
 
+import asyncio
 import hashlib
 import inspect
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
+import uvloop
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher
 from faust.app.base import App
@@ -18,6 +21,7 @@ from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
+from mode.threads import ServiceThread
 from mode.utils.queues import FlowControlEvent
 
 from ingest.stream.faust_batch import BatchApp, BatchConsumer, BatchSchema, BatchTransport
@@ -31,6 +35,7 @@ def test_the_version_is_the_one_that_was_read(package):
 
 
 OVERRIDDEN = {
+    (BatchConsumer, "_new_consumer_thread"): "(self)",
     (BatchConsumer, "_getmany"): "(self, active_partitions, timeout)",
     (BatchConsumer, "_add_gap"): "(self, tp, offset_from, offset_to)",
     (BatchConsumer, "_new_offset"): "(self, tp)",
@@ -117,6 +122,8 @@ BEHAVIOUR = [
         "39a2c6c79fc1455a",
         "asks for the partitions that it is given, and counts as a poll whatever they are",
     ),
+    (driver.Consumer._new_consumer_thread, "0870ec53dea75083", "only makes the thread"),
+    (ServiceThread.__init__, "82979878990cdff5", "takes a loop, and closes it when it is told to"),
     (driver.AIOKafkaConsumerThread._commit, "932852ce7a23f658", "crashes on what is not an ordinary rebalance"),
     (
         driver.ConsumerRebalanceListener.on_partitions_assigned,
@@ -175,6 +182,19 @@ class _Apart(BatchConsumer):
         self._thread = thread
         self._committed_offset, self._acked, self._acked_index, self._read_offset = {}, {}, {}, {}
         self.app = type("App", (), {"stored": stored or {}})()
+
+
+def test_the_client_reads_on_a_loop_of_the_kind_that_ours_is(monkeypatch):
+    monkeypatch.setattr(driver, "AIOKafkaConsumerThread", lambda _, **told: SimpleNamespace(**told))
+    for make in (asyncio.SelectorEventLoop, uvloop.Loop):
+        consumer = _Apart(None)
+        consumer.loop, consumer.beacon = make(), None
+        thread = consumer._new_consumer_thread()
+        assert type(thread.thread_loop) is make
+        assert thread.thread_loop is not thread.loop is consumer.loop
+        assert thread._close_thread_loop_on_stop
+        thread.thread_loop.close()
+        consumer.loop.close()
 
 
 async def test_a_partition_without_a_commit_is_read_from_its_beginning():

@@ -10,7 +10,7 @@ import pytest
 from ingest.stream import room as module
 from ingest.stream.intake import Spot
 from ingest.stream.meters import Meters
-from ingest.stream.reading import HELD_BYTES_MAX
+from ingest.stream.reading import HELD_BYTES_MAX, records_of
 from ingest.stream.room import RECORD_BYTES, WaitingRoom
 
 SPOT = Spot("calls", 0)
@@ -106,6 +106,25 @@ async def test_the_lag_is_told_of_what_is_still_ours(house):
     house.room.put(Spot("calls", 1), fetched(41), 7)  # an era that is not this one
     await house.fed(2)
     assert house.counted("turnlog_ingest_lag_records", topic="calls", partition="1") is None
+
+
+async def test_what_was_fed_is_not_kept_by_whoever_fetched_it(house):
+    records = fetched(0, 1)
+    house.room.put(SPOT, records, 0)
+    assert len(records) == 2
+    await house.fed(1)
+    await until(lambda: records == [])
+
+
+def test_a_clients_records_are_read_as_they_are_unless_their_time_is_the_producers():
+    records = fetched(3, 4)
+    assert records_of(records) is records
+    records[1].timestamp_type = 0
+    before_ms = time.time_ns() // 1_000_000
+    ours = records_of(records)
+    assert [(r.offset, r.value) for r in ours] == [(r.offset, r.value) for r in records]
+    assert ours[0].timestamp == 0
+    assert before_ms <= ours[1].timestamp <= time.time_ns() // 1_000_000
 
 
 async def test_an_idle_room_lets_the_intake_flush(house, monkeypatch):
