@@ -236,10 +236,9 @@ class Intake:
         self._failed[spot] = time.monotonic()
 
     async def _stands(self, place: Place) -> bool:
+        """Waits for an answer: a broker that did not give one may take a commit nevertheless, of another log."""
         try:
-            return await asyncio.to_thread(self._log_id, place.topic) == place.log
-        except BrokerUnreachable:
-            return True  # and it will not take the commit either
+            return bool(await self._patiently(self._log_id, place.topic) == place.log)
         except TopicMissing:
             return False  # it is being made anew, and a commit would skip what comes into it
 

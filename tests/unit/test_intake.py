@@ -368,16 +368,24 @@ async def test_a_replaced_log_that_the_group_never_notices_ends_the_worker(monke
         await house.intake.tick()
 
 
-async def test_a_broker_that_cannot_say_which_log_it_has_is_left_to_refuse_the_commit_itself():
+@pytest.mark.parametrize(("log", "commits"), [("log-0", [(0, 1), (0, 2)]), ("another", [(0, 1)])])
+async def test_nothing_is_committed_before_the_broker_says_which_log_it_has(monkeypatch, log, commits):
+    """A broker that was wiped takes the commit of a member that it does not know, and its first records are skipped."""
+    monkeypatch.setattr(module, "_RETRY_FIRST_S", 0.0)
     house = House(AT_ONCE)
     await house.feed(record(0))
+    assert house.log == "log-0"
+    away = iter([True, True, False])
 
-    def nobody(_):
-        raise BrokerUnreachable("away")
+    def returning(_):
+        if next(away):
+            assert house.commits == [(0, 1)]
+            raise BrokerUnreachable("away")
+        return log
 
-    house.log_of = nobody
+    house.log_of = returning
     await house.feed(record(1))
-    assert house.commits == [(0, 1), (0, 2)]
+    assert house.commits == commits
 
 
 # ── partitions together ──
