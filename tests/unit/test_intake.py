@@ -388,6 +388,16 @@ async def test_nothing_is_committed_before_the_broker_says_which_log_it_has(monk
     assert house.commits == commits
 
 
+@pytest.mark.parametrize("order", [(SPOT, OTHER), (OTHER, SPOT)])
+async def test_of_partitions_flushed_together_those_of_a_log_that_was_replaced_are_not_committed(order):
+    house = House()
+    await house.feed(record(0), record(1), spot=OTHER)
+    house.log = "log-1"
+    await house.feed(record(0, stream=ev.new_call_id(NOW_US)))  # taken up after it, so of the new log
+    await house.intake.release(order)
+    assert house.commits == [(0, 1)]
+
+
 # ── partitions together ──
 
 
