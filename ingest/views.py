@@ -176,7 +176,7 @@ VIEWS: Mapping[View, Description] = {
         (
             *(*_EVENT, _TURN),
             Column("detector", _NAME, "playout (as it happened) or audio (from the recording): two may report one gap"),
-            Column("kind", _NAME, "underrun"),
+            Column("kind", _NAME, "underrun, or dead_air: a second or more without a sound inside the agent's turn"),
             Column("gap_ms", "Float64", "how long it was"),
         ),
     ),

@@ -5,7 +5,15 @@ import re
 from deploy.clickhouse.schema import CLUSTER, OWNER
 from ingest.replay.rebuild import SHADOW
 from ingest.store.judge import CONTENT, SYSTEM
-from ingest.store.limits import MEMORY_BYTES_MAX, RESULT_BYTES_MAX, RESULT_ROWS_MAX, SECONDS_MAX, THREADS_MAX
+from ingest.store.limits import (
+    MEMORY_BYTES_MAX,
+    RESULT_BYTES_MAX,
+    RESULT_ROWS_MAX,
+    SECONDS_MAX,
+    STATEMENT_BYTES_MAX,
+    TEMPORARY_BYTES_MAX,
+    THREADS_MAX,
+)
 from ingest.views import View
 
 _HEAD = """\
@@ -86,8 +94,10 @@ def _bounds() -> list[str]:
     bounds = {
         "max_execution_time": SECONDS_MAX,
         "max_memory_usage": MEMORY_BYTES_MAX,
+        "max_query_size": STATEMENT_BYTES_MAX,
         "max_result_bytes": RESULT_BYTES_MAX,
         "max_result_rows": RESULT_ROWS_MAX,
+        "max_temporary_data_on_disk_size_for_query": TEMPORARY_BYTES_MAX,
         "max_threads": THREADS_MAX,
     }
     # readonly = 2: drivers set how an answer looks. No grant reaches a file or the network, whatever they set.

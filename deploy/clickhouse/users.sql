@@ -14,8 +14,10 @@ CREATE SETTINGS PROFILE IF NOT EXISTS turnlog_reader ON CLUSTER turnlog SETTINGS
     readonly = 2 CONST,
     max_execution_time = 600 MIN 1 MAX 600,
     max_memory_usage = 2147483648 MIN 1 MAX 2147483648,
+    max_query_size = 262144 MIN 1 MAX 262144,
     max_result_bytes = 536870912 MIN 1 MAX 536870912,
     max_result_rows = 50000000 MIN 1 MAX 50000000,
+    max_temporary_data_on_disk_size_for_query = 1073741824 MIN 1 MAX 1073741824,
     max_threads = 2 MIN 1 MAX 2;
 
 CREATE SETTINGS PROFILE IF NOT EXISTS turnlog_writer ON CLUSTER turnlog SETTINGS

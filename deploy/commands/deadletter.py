@@ -147,10 +147,14 @@ def _allowed(brokers: "Brokers", one: "Letter", held: dict[str, bytes], reader: 
 
 
 def _erasures(brokers: "Brokers") -> "Erasures":
-    from ingest.erased import Erasures
+    """What the log says, and what the store knows: which calls were the lead's, and what a log said that is gone."""
+    from deploy.ask import opened_store_url
+    from ingest.query import connect
+    from ingest.store.erasing import known_erasures
     from ingest.stream.forgetting import said_of_erasures
 
-    erasures = Erasures()
+    with opened_store_url(settings(), talk.print) as url, closing(connect(url)) as client:
+        erasures = known_erasures(client)
     erasures.learn(said_of_erasures(brokers))
     return erasures
 

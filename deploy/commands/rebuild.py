@@ -17,6 +17,7 @@ from deploy.errors import StackHeld
 if TYPE_CHECKING:
     from deploy.settings import Settings
     from ingest.replay import Outcome
+    from ingest.replay.rebuild import Seam
     from runtime.emit import Brokers
 
 
@@ -78,6 +79,13 @@ def _alone(ours: "Settings") -> Iterator[None]:
         os.close(lock)
 
 
+def _sides(seam: "Seam") -> tuple[str, str]:
+    """What was read of either: rows below the seam, and what Kafka holds from there on."""
+    if seam.held_below is None:
+        return ("all that is stored" if seam.stored_below is None else f"below {seam.stored_below:,}"), "nothing"
+    return (f"below {seam.stored_below:,}" if seam.stored_below else "nothing"), f"up to {seam.held_below:,}"
+
+
 def _show(outcome: "Outcome", console: Console) -> None:
     table = Table("table", "rows compared", "", box=None)
     wrong = {difference.table: difference for difference in outcome.differences}
@@ -87,10 +95,10 @@ def _show(outcome: "Outcome", console: Console) -> None:
     console.print(table)
     for difference in outcome.differences:
         console.print(f"{difference.table}: for example {'; '.join(difference.examples)}", markup=False)
-    held = sum(seam.held_below is not None for seam in outcome.seams)
-    console.print(
-        f"{outcome.records:,} records folded, {outcome.dead:,} of them dead letters; of {len(outcome.seams)} stretches "
-        f"of the log, {held} end in Kafka"
-    )
+    console.print(f"{outcome.records:,} records folded, {outcome.dead:,} of them dead letters", highlight=False)
+    seams = Table("partition", "log", "from stored rows", "from Kafka", box=None)
+    for seam in outcome.seams:
+        seams.add_row(f"{seam.topic}/{seam.partition}", seam.log, *_sides(seam))
+    console.print(seams)
     if outcome.swapped:
         console.print("the new tables are in use")

@@ -4,10 +4,11 @@ The order is: spans into the journal, the answer; later their events into the lo
 Dying in between repeats events, which bear the same identities; the worker counts them once.
 """
 
+import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ingest.door.call import Envelope, tell
@@ -78,24 +79,31 @@ class Desk:
     def tell(self, now_s: float, at_once: bool = False) -> bool:
         """Say what is due, and forget what lingered. False when the log has not taken all yet: it is asked again."""
         with self._telling:
-            if not self._settled():
-                return False
-            with self._lock:
-                due = [(trace, held, list(held.spans.values())) for trace, held in self._traces.due(now_s, at_once)]
-            said = 0
-            for trace, held, spans in due:
-                self._owed.append(_Owed(trace, held, len(spans), set(held.progress.keys)))
-                said += self._say(self._told(spans, held))
-                if not held.progress.call:
-                    self._meters.dropped("no_dialect", len(spans))
-                if said >= EVENTS_PER_FLUSH:
-                    said = 0
-                    if not self._settled():
-                        return False
-            if not self._settled():
-                return False
-            self._forget(now_s)
-        return True
+            all_taken = self._tell(now_s, at_once)
+            self._forget(now_s)  # in any case: a broker that is away must not keep the words of calls that it has
+        return all_taken
+
+    def stop(self, now_s: float) -> None:
+        """Leave on disk only what the next door has to know. What is not told yet, it tells."""
+        with self._lock:
+            self._tidy(now_s, at_once=True)
+
+    def _tell(self, now_s: float, at_once: bool) -> bool:
+        if not self._settled():
+            return False
+        with self._lock:
+            due = [(trace, held, list(held.spans.values())) for trace, held in self._traces.due(now_s, at_once)]
+        said = 0
+        for trace, held, spans in due:
+            self._owed.append(_Owed(trace, held, len(spans), set(held.progress.keys)))
+            said += self._say(self._told(spans, held))
+            if not held.progress.call:
+                self._meters.dropped("no_dialect", len(spans))
+            if said >= EVENTS_PER_FLUSH:
+                said = 0
+                if not self._settled():
+                    return False
+        return self._settled()
 
     def _told(self, spans: list[ForeignSpan], held: Held) -> list[Event]:
         try:
@@ -138,22 +146,36 @@ class Desk:
     def _forget(self, now_s: float) -> None:
         with self._lock:
             self._note([], self._traces.forget(now_s))
+            self._tidy(now_s)
 
     def _note(self, told: list[str], closed: list[str]) -> None:
         """Into the journal. What a full disk does not take is said again after a restart, under the same identities."""
         if self._journal is None or not (told or closed):
             return
-        try:
+        with self._disk():
             self._journal.told(told)
             self._journal.closed(closed)
             if not self._journal.rewrite_if_large(self._traces):
                 self._journal.sync()
+            self._unwritten &= self._journal.stale  # a disk that takes a line may still refuse the whole
+
+    def _tidy(self, now_s: float, at_once: bool = False) -> None:
+        """Take out of the journal what nobody holds. What a disk refuses now is asked of it again later."""
+        if self._journal is None:
+            return
+        with self._disk():
+            if self._journal.rewrite_if_stale(self._traces, now_s, at_once):
+                self._unwritten = False
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """A disk that fails is said once."""
+        try:
+            yield
         except OSError as error:
             if not self._unwritten:
                 _log.warning("the door cannot write its journal: %s", error.strerror)
             self._unwritten = True
-        else:
-            self._unwritten = False
 
     def _lost(self) -> int:
         """Records that the log gave up: it was full, or the brokers refused them, which not every log can tell."""

@@ -16,6 +16,7 @@ HELD_BYTES_MAX = 256 * 2**20  # of all that is held: 429
 ANCESTORS_MAX = 64  # of a span that are looked at for what it is part of
 CLOSED_REMEMBERED_MAX = 65_536  # traces that were told and forgotten: what comes of them later is dropped
 JOURNAL_BYTES_MAX = 64 * 2**20  # then it is written anew with what is still held
+JOURNAL_REWRITE_S = 60.0  # likewise so often at most, when a call was closed since: its words must not stay on disk
 SEEN_BEFORE_MAX_S = 29 * 86_400  # an older span would be buried by the worker
 SEEN_AHEAD_MAX_S = 50 * 60  # likewise one of the future
 

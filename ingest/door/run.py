@@ -69,6 +69,7 @@ def run_door(settings: DoorSettings, ready: Callable[[str], None] = lambda _: No
 
 async def _run(settings: DoorSettings, ready: Callable[[str], None]) -> None:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs tracebacks for what we say in a line
+    logging.getLogger("aiohttp.server").addFilter(_by_type)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -93,6 +94,8 @@ async def _run(settings: DoorSettings, ready: Callable[[str], None]) -> None:
                 await asyncio.wait_for(stop.wait(), TICK_S)
         if journal is None:  # with one, a call that goes on is told when it is over, by the next door
             await asyncio.to_thread(desk.tell, time.monotonic(), True)
+        else:
+            await asyncio.to_thread(desk.stop, time.monotonic())
 
 
 async def _listen(server: Server, settings: DoorSettings, stack: contextlib.AsyncExitStack) -> int:
@@ -107,6 +110,14 @@ async def _listen(server: Server, settings: DoorSettings, stack: contextlib.Asyn
             "stop what listens there, or choose another port with --port"
         ) from error
     return int(runner.addresses[0][1])
+
+
+def _by_type(record: logging.LogRecord) -> bool:
+    """Of a request that failed, in aiohttp or in us, the error's type alone: its message may quote the request."""
+    if record.exc_info and record.exc_info[0] is not None:
+        record.msg, record.args = "a request failed with %s", (record.exc_info[0].__name__,)
+        record.exc_info = None
+    return True
 
 
 def _expose(meters: DoorMeters, port: int) -> Callable[[], None]:

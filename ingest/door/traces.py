@@ -49,6 +49,7 @@ class Held:
     progress: Progress = field(default_factory=Progress)
     last_s: float = 0.0
     fresh: bool = True
+    tellings: list[int] = field(default_factory=list)  # each time that it was told: of how many spans
     weight: int = 0
     voice: bool = False  # a framework's spans are among them
     ended: bool = False  # the span around the call has come
@@ -130,7 +131,10 @@ class Traces:
 
     def told(self, trace: str) -> None:
         """Everything that `due` gave of this trace has been said."""
-        self._held[trace].fresh = False
+        held = self._held[trace]
+        held.fresh = False
+        if held.tellings[-1:] != [len(held.spans)]:
+            held.tellings.append(len(held.spans))
 
     def forget(self, now_s: float) -> list[str]:
         """Let go of what was told and lingered, or is too much; the traces that are closed now."""

@@ -54,6 +54,11 @@ def consolidate(client: Client, now_us: int) -> list[Consolidated]:
     return done
 
 
+def forget(client: Client) -> None:
+    """No day is noted as merged: for whoever has put rows of epochs in the place of merged ones."""
+    _write(client, _FORGET)
+
+
 def _day(client: Client, table: Log, day: date, now_us: int) -> Consolidated:
     before = _count(client, table, day)
     known = bool(_ask(client, _DONE, {"rollup": table, "day": day}))
@@ -117,6 +122,7 @@ _NOTE = """
 INSERT INTO reconciled_log (task, at, rollup, day, checked)
 SELECT 'consolidated', fromUnixTimestamp64Micro({now:Int64}, 'UTC'), {rollup:String}, {day:Date}, {rows:UInt64}
 """
+_FORGET = "ALTER TABLE reconciled_log DELETE WHERE task = 'consolidated' SETTINGS mutations_sync = 1"
 _EPOCHS = """
 SELECT log, partition, epoch, max(version) FROM {table} WHERE toDate(minute) = {{day:Date}} AND log != ''
 GROUP BY log, partition, epoch ORDER BY log, partition, epoch

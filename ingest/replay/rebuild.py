@@ -18,6 +18,7 @@ from ingest.partition import Limits, Partition
 from ingest.position import OFFSETS_MAX
 from ingest.projection import project
 from ingest.query import connect
+from ingest.reconcile.consolidate import forget
 from ingest.replay.compare import Difference, compare, compared, derived
 from ingest.replay.source import Stretch, members, records, stretches
 from ingest.store.erasing import known_erasures
@@ -221,10 +222,14 @@ def _perform(tables: Tables, stretch: Stretch, effects: Effects) -> int:
 
 
 def _swap(client: Client) -> None:
-    """Table by table, each at once. A swap that was cut short leaves right tables, old and new ones."""
+    """Table by table, each at once. A swap that was cut short leaves right tables, old and new ones.
+
+    Old days are in rows of epochs again, so none may stay noted as merged: all of it would be taken for late.
+    """
     with translated("putting the new tables in place"):
         for table in derived():
             client.command(f"EXCHANGE TABLES {table} AND {SHADOW}.{table}")
+    forget(client)
 
 
 def _seam(stretch: Stretch) -> Seam:

@@ -235,13 +235,14 @@ class Intake:
         self._taken.pop(spot, None)
         self._failed[spot] = time.monotonic()
 
-    async def _stands(self, place: Place) -> bool:
+    async def _log_of(self, topic: str) -> str | None:
+        """Waits for an answer: a broker that did not give one may take a commit nevertheless, of another log. None: the
+        topic is being made anew, and a commit would skip what comes into it.
+        """
         try:
-            return await asyncio.to_thread(self._log_id, place.topic) == place.log
-        except BrokerUnreachable:
-            return True  # and it will not take the commit either
+            return str(await self._patiently(self._log_id, topic))
         except TopicMissing:
-            return False  # it is being made anew, and a commit would skip what comes into it
+            return None
 
     async def _perform(self, kind: type, these: Sequence[Driven[_Taken]]) -> Sequence[Any]:
         if kind is Commit:
@@ -259,12 +260,12 @@ class Intake:
         return [None] * len(these) if kind is Commit else await self._perform(kind, these)
 
     async def _commit_all(self, these: Sequence[Driven[_Taken]]) -> None:
-        stands: dict[str, bool] = {}
+        logs: dict[str, str | None] = {}
         for each in these:
             place = each.one.place
-            if place.topic not in stands:
-                stands[place.topic] = await self._stands(place)
-            if not stands[place.topic]:
+            if place.topic not in logs:
+                logs[place.topic] = await self._log_of(place.topic)
+            if place.log != logs[place.topic]:  # of each: one of them may have been taken up after the log was replaced
                 # A broker may take the commit of a member that it does not know, and so skip what we never read.
                 _log.warning("%s/%d: the log was replaced; not committed", *each.one.spot)
                 self._give_up(each)

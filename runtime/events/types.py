@@ -288,7 +288,7 @@ class ConsentGranted(LeadEvent, frozen=True, kw_only=True, gc=False):
 
 
 class ConsentRevoked(LeadEvent, frozen=True, kw_only=True, gc=False):
-    """Said here also when it was revoked in a call, so that one topic has them all."""
+    """Also for what was revoked in a call, so that one topic has them all. Whoever keeps consents says it."""
 
     purpose: Name
 

@@ -121,7 +121,7 @@ def _faults(client, kept):
         true, there = sum(type(e) is event_type for e in events), client.command(f"SELECT count() FROM {view}")
         if there != true:
             said.append(f"{there} {view}, not {true}")
-    of_call = Counter(e.stream for e in events)
+    of_call = Counter(e.stream for e in events if type(e) is not ev.ProducerBeat)  # whose stream is the producer
     derived = {r["call_id"]: r["events"] for r in query.rows(client, "SELECT call_id, events FROM calls")}
     if derived != of_call:
         said.append(
@@ -189,6 +189,8 @@ def _quality_faults(client, events):
                 true[(*minute, what)] += 1
             case "LoopDetected":
                 true[(*minute, "loops")] += 1
+            case "CallLost":
+                true[(*minute, "calls_lost")] += 1
     found = Counter()
     for row in query.rows(client, "SELECT toUnixTimestamp(minute) AS at, * FROM quality_1m"):
         row.pop("minute")

@@ -17,7 +17,7 @@ from ingest import query
 from ingest.errors import StoreRefused
 from ingest.store.migrate import migrate, pending, shipped
 from ingest.store.writer import Writer
-from ingest.tables import VIEWS, Log
+from ingest.tables import VIEWS, Log, View
 from tests.contract.conftest import database_on
 
 KEY = "Aa1!a-key-of-this-test"
@@ -89,6 +89,8 @@ def with_roles(url: str) -> Iterator[str]:
             )
             yield as_user(url, f"{name}:{KEY}@")
         finally:
+            everywhere = ", ".join(f"{name}.{view}" for view in View)
+            client.command(f"DROP ROW POLICY IF EXISTS turnlog_every_tenant ON {everywhere}")
             client.command(f"DROP USER IF EXISTS {name}, {name}_owner")
             client.command(f"DROP ROLE IF EXISTS {name}_reader, {name}_content, {name}_writer")
             client.command(f"DROP SETTINGS PROFILE IF EXISTS {name}_reader, {name}_writer")

@@ -76,7 +76,9 @@ def call_lost_whole(house: House, r: random.Random) -> list[str]:
         counted = client.command("SELECT sum(calls_lost) FROM quality_1m")
     records = house.broker.records(Topic.CALLS)
     wrong = [] if [row["call_id"] for row in named] == [gone] and counted == 1 else [f"lost: {named}, {counted}"]
-    return wrong + ([] if len(records) == len(said) + len(beats) + 1 else [f"{len(records)} records in the topic"])
+    wrong += [] if len(records) == len(said) + len(beats) + 1 else [f"{len(records)} records in the topic"]
+    of_lost = [(record.key.decode(), record.value) for record in records if b'"type":"CallLost"' in record.value]
+    return wrong + faults(house.url, said, beats, of_lost)
 
 
 def _beat(producer: str, seq: int, at: int, calls: dict[str, int]) -> Record:

@@ -94,15 +94,20 @@ def second_worker_joins_and_dies(house: House, r: random.Random) -> list[str]:
     house.broker.produce(said[:half])
     until(lambda: _counted(first) > 0, "the first stores", first.words)
     second = house.worker(flush=20)
-    until(
-        lambda: second.said("took up") or house.broker.committed() == house.broker.ends,
-        "the second has a part",
-        second.words,
-    )
+    more: list[Record] = []
+
+    def shared() -> bool:
+        if house.broker.committed() == house.broker.ends:  # not faster than they read
+            fresh = some(r, 4)
+            more.extend(fresh)
+            house.broker.produce(fresh)
+        return second.said("took up") and _counted(second) > 0
+
+    until(shared, "the second has a part of them, and stores", second.words)
     house.broker.produce(said[half:])
     second.kill()
     house.read()
-    return faults(house.url, said)
+    return faults(house.url, said, more)
 
 
 @case()
@@ -147,7 +152,7 @@ def store_killed(stage: "Stage", r: random.Random) -> list[str]:
         assert worker.alive
         store.start()
         house.read()
-        return faults(store.url, first, second)
+        return faults(store.url, first, second) + stage.rebuilt(house)
 
 
 @case(store=True)
@@ -164,7 +169,7 @@ def disk_full(stage: "Stage", r: random.Random) -> list[str]:
         assert worker.alive
         ballast.unlink()
         house.read()
-        return faults(store.url, first, second)
+        return faults(store.url, first, second) + stage.rebuilt(house)
 
 
 # ── what is delivered otherwise than it was said ──────────────────────────────────────────────────────────────
@@ -320,11 +325,16 @@ class Stage:
 
     ground: object
     folder: Path
+    soak: bool = False
 
     @contextmanager
     def house(self, store: Path | None = None) -> Iterator[tuple[Store, House]]:
         with Store(store or self.folder / "db") as running, house_on(self.ground, running.url, self.folder) as house:  # type: ignore[arg-type]
             yield running, house
+
+    def rebuilt(self, house: House) -> list[str]:
+        """As `rebuilt`, in a soak. A case with a store of its own asks it while that store runs."""
+        return rebuilt(house) if self.soak else []
 
 
 @contextmanager

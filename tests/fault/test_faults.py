@@ -21,11 +21,12 @@ def test_the_tables_hold_what_was_said(
 ) -> None:
     r = random.Random(f"{case.name} {request.config.getoption('--seed')}")
     ground = ground_named(case.ground, request)
+    soak = bool(request.config.getoption("--outcomes"))
     if case.store:
-        assert case.run(Stage(ground, tmp_path), r) == []
+        assert case.run(Stage(ground, tmp_path, soak), r) == []
         return
     with house_at(ground, store_url, tmp_path) as house:
         found = case.run(house, r)
-        if case.rebuilt or request.config.getoption("--outcomes"):
+        if case.rebuilt or soak:
             found += rebuilt(house)
         assert found == [], "\n".join(worker.words() for worker in house.workers)

@@ -155,3 +155,25 @@ def test_a_person_is_erased_by_who_they_are_and_the_next_rebuild_is_equal(house:
     assert house.count("content") == TURNS
     rebuilt = house.told("rebuild", "--verify")
     assert (rebuilt["differences"], rebuilt["swapped"]) == ([], False)
+
+
+def test_dead_letters_of_an_erased_call_are_shown_to_nobody_and_not_sent_though_they_name_no_lead(house: House) -> None:
+    """That the call was the lead's is known to the store alone: which calls there were, no record of the log says."""
+    call = house.calls[GONE]
+    context = {"stream": call, "source": "runtime", "at": NOW_US, "v": 1, "tenant": "acme", "campaign": "spring"}
+    misplaced = ev.encode(ev.WordsHeard(**context, seq=90, turn=1, text="my words"))
+    with closing(kafka_log(house.brokers)) as log:
+        log.append(Topic.CALLS, call, misplaced)
+        log.append(Topic.CALLS, call, b'{"type":"FromTomorrow","v":1,"stream":"%b","text":"my words"}' % call.encode())
+        assert log.flush() == 0
+
+    def keys() -> dict[str, str]:
+        found = house.told("deadletter", "list")["letters"]
+        return {one["letter"]["reason"]: one["key"] for one in found if one["letter"]["size"] != len(POISON)}
+
+    until(lambda: keys().keys() == {"wrong_topic", "unknown_type"}, "both are buried")
+    for key in keys().values():
+        shown = turnlog(house.state, "deadletter", "show", key, "--content", "--reader", "anna")
+        assert (shown.returncode, "has been erased" in shown.stderr, shown.stdout) == (1, True, "")
+    fates = {one["key"]: one["fate"] for one in house.told("deadletter", "replay", "--yes", code=1)["letters"]}
+    assert {fates[key] for key in keys().values()} == {"erased"}

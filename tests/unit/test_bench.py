@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import __main__ as whole
 from bench.__main__ import Kept, read, write
 from bench.boards import compare
 from bench.figures import Figure
@@ -99,11 +100,27 @@ def test_a_target_is_held_or_missed() -> None:
 
 def test_the_page_has_every_figure_and_no_name_of_a_machine() -> None:
     found = {"boards": [figure("boards.1h.latency", 71), figure("boards.24h.latency", 1_900)]}
-    written = page(found, "the embedded one", {"emit": "took longer than 900 s"})
+    written = page(found, {"emit": "took longer than 900 s"}, full=False)
     assert "| 1h.latency | 71 ms | another 50 | 2 | at most 100 ms | holds |" in written
     assert "| does not hold |" in written
     assert "No figure: took longer than 900 s" in written
     assert platform.node() not in written
+
+
+@pytest.mark.parametrize(("full", "command", "name"), [(False, "bench", ""), (True, "bench-full", "-full")])
+def test_a_run_writes_a_page_of_its_own_that_names_its_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, full: bool, command: str, name: str
+) -> None:
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(whole, "ROOT", tmp_path)
+    monkeypatch.setattr(whole, "PAGE", tmp_path / "docs" / whole.PAGE.name)
+    monkeypatch.setattr(whole, "PAGE_OF_FULL", tmp_path / "docs" / whole.PAGE_OF_FULL.name)
+    monkeypatch.setattr(whole, "_run", lambda bench, options: Kept(bench.name, options, 1.0))
+    monkeypatch.setattr("sys.argv", ["bench", "--state", str(tmp_path / "kept.json"), *(["--full"] if full else [])])
+    assert whole.main() == 0
+    [written] = (tmp_path / "docs").iterdir()
+    assert written.name == f"benchmarks{name}.md"
+    assert f"Written by `make {command}`;" in written.read_text(encoding="utf-8")
 
 
 def test_every_target_is_of_a_measurement_of_the_plan() -> None:

@@ -317,6 +317,229 @@ def test_a_journal_is_its_owner_s_alone_and_one_door_s(tmp_path: Path) -> None:
         Journal(tmp_path / "file")
 
 
+# ── words leave the journal ──
+
+
+class Crash(BaseException):
+    """The process is no more."""
+
+
+def worded(trace: str, heard: str) -> list[ForeignSpan]:
+    stt = span("stt", 0, 1_300, {"metrics.ttfb": 0.3, "transcript": heard}, id=91, parent=10)
+    made = [*answered(10), stt, conversation()]
+    return read([(scope, {**one, "traceId": trace}) for scope, one in made], content=True)
+
+
+def on_disk(folder: Path) -> str:
+    """All that the folder holds, also what was left beside the journal."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()))
+
+
+@pytest.fixture
+def rewrites(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Grows by one each time that a journal is written anew."""
+    made: list[Path] = []
+    replace = Path.replace
+
+    def counted(beside: Path, target: Path) -> Path:
+        made.append(target)
+        return replace(beside, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    return made
+
+
+def test_the_words_of_a_closed_call_leave_the_journal_and_those_of_others_stay(tmp_path: Path) -> None:
+    log = MemoryLog()
+    door = desk(log, tmp_path)
+    door.take(worded(TRACE, "Ottilie"), 0)
+    door.tell(10)
+    door.take(worded(OTHER, "Balthasar"), 200)
+    door.tell(299)
+    assert "Ottilie" in on_disk(tmp_path)
+    door.tell(300)  # nothing comes: it is the tick
+    assert "Ottilie" not in on_disk(tmp_path)
+    assert "Balthasar" in on_disk(tmp_path)
+    killed(door)
+    count = len(said(log))
+    again = desk(log, tmp_path)
+    again.take(worded(TRACE, "Ottilie"), 301)
+    again.tell(1_000)
+    assert len(said(log)) == count  # both are known
+    killed(again)
+
+
+def test_a_journal_is_written_anew_when_something_was_closed_and_once_a_minute(
+    tmp_path: Path, rewrites: list[Path]
+) -> None:
+    door = desk(MemoryLog(), tmp_path)
+    assert len(rewrites) == 1  # as each door begins
+    for at, trace in enumerate((TRACE, OTHER)):
+        door.take(worded(trace, f"heard {trace}"), at)
+    for at in range(2, 300):
+        door.tell(at)
+    assert len(rewrites) == 1
+    door.tell(300)
+    assert len(rewrites) == 2
+    door.tell(301)  # the other one is closed
+    door.tell(300 + limits.JOURNAL_REWRITE_S - 1)
+    assert len(rewrites) == 2
+    assert f"heard {OTHER}" in on_disk(tmp_path)
+    door.tell(300 + limits.JOURNAL_REWRITE_S)
+    assert len(rewrites) == 3
+    assert "heard" not in on_disk(tmp_path)
+    for at in range(361, 2_000, 30):
+        door.tell(at)
+    door.stop(2_000)
+    assert len(rewrites) == 3
+    killed(door)
+
+
+def test_a_door_that_is_stopped_leaves_no_words_of_closed_calls(tmp_path: Path) -> None:
+    door = desk(MemoryLog(), tmp_path)
+    door.take(worded(OTHER, "Balthasar"), 0)
+    door.take(worded(TRACE, "Ottilie"), 1)
+    door.tell(20)
+    door.tell(300)
+    door.tell(301)
+    assert "Ottilie" in on_disk(tmp_path)
+    door.stop(302)
+    assert "Ottilie" not in on_disk(tmp_path)
+    killed(door)
+
+
+def test_a_door_that_starts_writes_only_what_is_held(tmp_path: Path) -> None:
+    log = MemoryLog()
+    first = desk(log, tmp_path)
+    first.take(worded(TRACE, "Ottilie"), 0)
+    first.take(worded(OTHER, "Balthasar"), 200)
+    first.tell(210)
+    before = (tmp_path / NAME).read_bytes()
+    first.tell(300)
+    killed(first)
+    closed = (tmp_path / NAME).read_bytes().split(b"\n")[0]
+    (tmp_path / NAME).write_bytes(before + closed + b"\n")  # killed within the minute
+    (tmp_path / "door.new").write_text("Ottilie")  # or while it was written
+    again = desk(log, tmp_path)
+    assert "Ottilie" not in on_disk(tmp_path)
+    assert "Balthasar" in on_disk(tmp_path)
+    count = len(said(log))
+    again.take([*worded(TRACE, "Ottilie"), *worded(OTHER, "Balthasar")], 1)
+    again.tell(1_000)
+    assert len(said(log)) == count
+    killed(again)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_door_that_is_killed_while_it_writes_anew_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    replace = Path.replace
+
+    def crash(beside: Path, target: Path) -> None:
+        if replaced:
+            replace(beside, target)
+        raise Crash
+
+    log = MemoryLog()
+    first = desk(log, tmp_path)
+    first.take(worded(TRACE, "Ottilie"), 0)
+    first.tell(10)
+    first.take(worded(OTHER, "Balthasar")[:3], 299)
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "replace", crash)
+        with pytest.raises(Crash):
+            first.tell(300)
+    killed(first)
+    again = desk(log, tmp_path)
+    assert "Ottilie" not in on_disk(tmp_path)
+    again.take(worded(OTHER, "Balthasar")[3:], 1)
+    again.take(worded(TRACE, "Ottilie"), 1)
+    again.tell(11)
+    assert max(identities(said(log)).values()) == 1
+    assert {e.stream for e in of(said(log), TurnEnded)} == {call_id(TRACE, NOW_US), call_id(OTHER, NOW_US)}
+    killed(again)
+
+
+def test_a_call_that_was_told_in_part_keeps_its_numbers_when_the_journal_is_written_anew(
+    tmp_path: Path, rewrites: list[Path]
+) -> None:
+    log = MemoryLog()
+    first = desk(log, tmp_path)
+    first.take(worded(OTHER, "Balthasar"), 0)
+    first.take(read([*answered(10), *answered(30, 3, 8_000), conversation(12_000)]), 280)
+    first.tell(290)
+    first.take(read([*answered(20, 2, 4_000)]), 295)
+    first.tell(300)
+    assert len(rewrites) == 2
+    killed(first)
+    again = desk(log, tmp_path)
+    again.tell(30)
+    turns = [t for t in of(said(log), TurnEnded) if t.stream == call_id(TRACE, NOW_US)]
+    assert [t.turn for t in turns] == [1, 2, 3]
+    assert [t.at for t in turns] == [NOW_US + ms * 1_000 for ms in (3_000, 11_000, 7_000)]
+    assert max(identities(said(log)).values()) == 1
+    killed(again)
+
+
+def test_words_of_delivered_calls_leave_while_the_log_takes_nothing(tmp_path: Path) -> None:
+    log = Stubborn()
+    door = desk(log, tmp_path)
+    door.take(worded(TRACE, "Ottilie"), 0)
+    door.tell(10)
+    log.away = True
+    door.take(worded(OTHER, "Balthasar"), 20)
+    assert not door.tell(30)
+    assert not door.tell(300)
+    assert "Ottilie" not in on_disk(tmp_path)
+    assert "Balthasar" in on_disk(tmp_path)
+    log.away = False
+    assert door.tell(10_000)
+    assert {e.stream for e in of(said(log), TurnEnded)} == {call_id(TRACE, NOW_US), call_id(OTHER, NOW_US)}
+    killed(door)
+
+
+def test_a_disk_that_does_not_let_the_journal_be_written_anew_is_said_once_and_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    full, asked = [False], []
+
+    def to_disk(_: int) -> None:
+        if full[0] and (tmp_path / "door.new").exists():
+            asked.append(1)
+            raise OSError(28, "No space left on device")
+
+    log, traces = MemoryLog(), Traces(PATIENCE)
+    journal = Journal(tmp_path, to_disk=to_disk)
+    door = Desk(traces, log, Envelope(), DoorMeters(), journal)
+    door.take(worded(TRACE, "Ottilie"), 0)
+    door.tell(10)
+    full[0] = True
+    for at in range(300, 420):
+        door.tell(at)
+    assert len(asked) == 2
+    door.take(worded(OTHER, "Balthasar"), 421)
+    door.tell(431)  # lines are taken meanwhile
+    door.tell(490)
+    assert len(asked) == 3
+    assert len(caplog.messages) == 1
+    assert not (tmp_path / "door.new").exists()
+    journal.close()
+    starting = Journal(tmp_path, to_disk=to_disk)
+    again = Desk(traces := Traces(PATIENCE), log, Envelope(), DoorMeters(), starting)
+    starting.restore(traces, Envelope(), 0)
+    assert len(traces) == 1
+    assert len(traces.closed()) == 1
+    again.tell(1)
+    assert len(caplog.messages) == 2
+    assert "Ottilie" in on_disk(tmp_path)
+    full[0] = False
+    again.tell(61)
+    assert "Ottilie" not in on_disk(tmp_path)
+    assert "Balthasar" in on_disk(tmp_path)
+    starting.close()
+
+
 # ── a log that is away ──
 
 

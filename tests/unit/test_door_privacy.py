@@ -123,17 +123,19 @@ def test_planted_names_and_numbers_are_found_in_content_and_nowhere_else(
     log, meters, journal = MemoryLog(), DoorMeters(), Journal(tmp_path, to_disk=lambda _: None)
     desk = Desk(Traces(Patience(0, 1, 1)), log, Envelope(tools=frozenset({"book"})), meters, journal)
     desk.take(spans, 0)
+    kept = (tmp_path / NAME).read_text(encoding="utf-8")
     desk.tell(10)
     journal.close()
     said = {t: "\n".join(v.decode() for _, v in log.records(t)) for t in Topic}
-    kept = (tmp_path / NAME).read_text(encoding="utf-8")
     everywhere_else = [said[t] for t in Topic if t is not Topic.CONTENT] + [
+        (tmp_path / NAME).read_text(encoding="utf-8"),  # all is told and closed
         generate_latest(meters.registry).decode(),
         "\n".join(r.getMessage() for r in caplog.records),
         str(meters.registry.get_sample_value("turnlog_door_events_total")),
     ]
     assert said[Topic.CALLS].count("\n") > 10
     assert len(birds.kept) > 500
+    assert kept.count("\n") == len(spans)
     for where in everywhere_else:
         assert found(birds.kept | birds.lost, where) == []
     if content:

@@ -368,16 +368,34 @@ async def test_a_replaced_log_that_the_group_never_notices_ends_the_worker(monke
         await house.intake.tick()
 
 
-async def test_a_broker_that_cannot_say_which_log_it_has_is_left_to_refuse_the_commit_itself():
+@pytest.mark.parametrize(("log", "commits"), [("log-0", [(0, 1), (0, 2)]), ("another", [(0, 1)])])
+async def test_nothing_is_committed_before_the_broker_says_which_log_it_has(monkeypatch, log, commits):
+    """A broker that was wiped takes the commit of a member that it does not know, and its first records are skipped."""
+    monkeypatch.setattr(module, "_RETRY_FIRST_S", 0.0)
     house = House(AT_ONCE)
     await house.feed(record(0))
+    assert house.log == "log-0"
+    away = iter([True, True, False])
 
-    def nobody(_):
-        raise BrokerUnreachable("away")
+    def returning(_):
+        if next(away):
+            assert house.commits == [(0, 1)]
+            raise BrokerUnreachable("away")
+        return log
 
-    house.log_of = nobody
+    house.log_of = returning
     await house.feed(record(1))
-    assert house.commits == [(0, 1), (0, 2)]
+    assert house.commits == commits
+
+
+@pytest.mark.parametrize("order", [(SPOT, OTHER), (OTHER, SPOT)])
+async def test_of_partitions_flushed_together_those_of_a_log_that_was_replaced_are_not_committed(order):
+    house = House()
+    await house.feed(record(0), record(1), spot=OTHER)
+    house.log = "log-1"
+    await house.feed(record(0, stream=ev.new_call_id(NOW_US)))  # taken up after it, so of the new log
+    await house.intake.release(order)
+    assert house.commits == [(0, 1)]
 
 
 # ── partitions together ──
