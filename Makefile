@@ -16,7 +16,7 @@ demo: env  ## make simulated calls and show what was measured
 test: env-test  ## all tests, JOBS=3 at a time
 	@.venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-soak: env-test  ## every fault ten times with other seeds, half an hour; goes on where it was stopped
+soak: env-test  ## every fault ten times with other seeds, 20 to 40 minutes; goes on where it was stopped
 	@.venv/bin/python -m tests.fault.soak
 
 bench: env-test  ## every measurement, on a quiet machine, 20 minutes; goes on where it was stopped; writes docs/benchmarks.md

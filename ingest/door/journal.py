@@ -111,7 +111,8 @@ class Journal:
             elif line.told:
                 for trace, held in traces.held():
                     if trace == line.told:
-                        tell(held.spans.values(), held.progress, envelope)  # the same events: none is new after this
+                        with contextlib.suppress(Exception):  # what no map can read was dropped by whoever told it
+                            tell(held.spans.values(), held.progress, envelope)  # the same events: none is new after it
                         traces.told(trace)
             elif line.closed:
                 traces.close(line.closed, now_s)

@@ -21,6 +21,8 @@ def kept_until(brokers: Brokers, topic: str) -> tuple[timedelta | None, str]:
     except (KafkaError, OSError) as error:
         return None, f"the broker does not say ({type(error).__name__})"
     said = {name: str(its["value"]) for name, its in answer.get("topic", {}).get(topic, {}).items()}
+    if not said:  # the client drops why; a topic of ours was given settings, so none is what is refused
+        return None, f"the broker does not say: our login needs the right to describe the settings of {topic}"
     if _OF_A_REAL_ONE not in said:
         return None, "the broker repeats what it was told and deletes nothing: it is gone when the broker's memory is"
     if "delete" not in said.get("cleanup.policy", "delete"):

@@ -617,6 +617,24 @@ def test_a_call_that_no_map_can_read_stops_no_other(monkeypatch: pytest.MonkeyPa
     assert {e.stream for e in said(log)} == {call_id(OTHER, NOW_US)}
 
 
+def test_a_call_that_no_map_can_read_keeps_no_door_from_starting_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unreadable(*_: object) -> list[Event]:
+        raise OverflowError("Ottilie")
+
+    journal, traces = Journal(tmp_path), Traces(PATIENCE)
+    door = Desk(traces, MemoryLog(), Envelope(), DoorMeters(), journal)
+    for module in ("desk", "journal"):
+        monkeypatch.setattr(f"ingest.door.{module}.tell", unreadable)
+    door.take(whole(), 0)
+    assert door.tell(10)
+    journal.close()
+    again = Journal(tmp_path)
+    assert again.restore(Traces(PATIENCE), Envelope(), 11) == len(whole())
+    again.close()
+
+
 # ── limits ──
 
 
