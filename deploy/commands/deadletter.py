@@ -126,7 +126,8 @@ def _allowed(brokers: "Brokers", one: "Letter", held: dict[str, bytes], reader: 
     from runtime.emit import kafka_log, say
     from runtime.events import ContentRead
 
-    if any(is_erased(value, _erasures(brokers)) for value in held.values()):
+    erasures = _erasures(brokers)
+    if any(is_erased(value, erasures) for value in held.values()):
         raise DeployError("whom these bytes are about has been erased: they expire with their topic")
     now_us = time.time_ns() // 1000
     statement = hashlib.sha256(f"deadletter {one.key}".encode()).hexdigest()

@@ -1,10 +1,12 @@
-"""Dead letters are listed in the order in which their records came."""
+"""Dead letters: the order in which they are listed, and whose bytes are nobody's to see."""
 
 import random
 
 import msgspec
+import pytest
 
-from ingest.deadletters import letters
+from ingest.deadletters import is_erased, letters
+from ingest.erased import Erasures
 from ingest.stream.letters import DeadLetter
 from ingest.stream.tail import Kept
 from runtime.events import Topic
@@ -39,3 +41,15 @@ def test_letters_of_one_flush_are_in_the_order_of_their_offsets_and_not_of_their
     held = [Kept(0, n, 0, key, value, True) for n, (key, value) in enumerate(said)]
     found = letters(_Held(held))
     assert [(one.letter.partition, one.letter.offset, one.letter.at) for one in found] == expected
+
+
+CALL, OTHER = "019aa000-0000-7000-8000-000000000001", "019aa000-0000-7000-8000-000000000002"
+
+
+@pytest.mark.parametrize("lead", ["0123456789abcdef0123456789abcdef", "crm:4711", "a@b.c=+_-"])
+def test_bytes_that_nobody_can_read_are_an_erased_lead_s_when_they_name_the_lead_or_a_call_of_it(lead):
+    erasures = Erasures(leads={("acme", lead): 1}, calls={("acme", CALL)})
+    for named in (f'{{"type":"FromTomorrow","lead":"{lead}"', f'not JSON: "{CALL}"', f'"words of it":"{lead}"'):
+        assert is_erased(named.encode(), erasures), named
+    for other in (f'{{"type":"FromTomorrow","lead":"x{lead}"', f'"{OTHER}"', f"{lead} {CALL}", ""):
+        assert not is_erased(other.encode(), erasures), other
