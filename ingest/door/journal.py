@@ -138,6 +138,7 @@ class Journal:
         self._to_disk(self._file.fileno())
 
     def rewrite_if_large(self, traces: Traces) -> bool:
+        """Whether it was."""
         if self._file.tell() < self._bytes_max:
             return False
         self._rewrite(traces)

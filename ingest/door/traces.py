@@ -43,17 +43,21 @@ class Patience:
 
 @dataclass(slots=True)
 class Held:
-    """One trace. `fresh`: something came since it was told."""
+    """One trace."""
 
     spans: dict[str, ForeignSpan] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
     last_s: float = 0.0
-    fresh: bool = True
     tellings: list[int] = field(default_factory=list)  # each time that it was told: of how many spans
     weight: int = 0
     voice: bool = False  # a framework's spans are among them
     ended: bool = False  # the span around the call has come
     rooted: bool = False
+
+    @property
+    def fresh(self) -> bool:
+        """Something came since it was told."""
+        return self.tellings[-1:] != [len(self.spans)]
 
     @property
     def over(self) -> bool:
@@ -101,7 +105,7 @@ class Traces:
         if len(held.spans) >= self._spans_max:
             return Fate.TOO_MANY
         held.spans[span.span] = span
-        held.last_s, held.fresh = now_s, True
+        held.last_s = now_s
         held.voice |= span.dialect is not Dialect.OTHER
         held.ended |= is_call(span)
         held.rooted |= not span.parent
@@ -132,8 +136,7 @@ class Traces:
     def told(self, trace: str) -> None:
         """Everything that `due` gave of this trace has been said."""
         held = self._held[trace]
-        held.fresh = False
-        if held.tellings[-1:] != [len(held.spans)]:
+        if held.fresh:
             held.tellings.append(len(held.spans))
 
     def forget(self, now_s: float) -> list[str]:
