@@ -28,7 +28,8 @@ def ratio_at_least(names: str, limit: float, why: str = "") -> Target:
 _CONSUME = (
     "The worker's way also starts Faust, which is in the figure, fetches in a thread of its own, sizes each record "
     "for the waiting room, looks whose its time is and hands offsets back. Fetching and decoding, which are the "
-    "bare loop, are the rest. With two threads on two cores a run is within a tenth of the next."
+    "bare loop, are the rest. With two threads on two cores the ratio of a run differs by a tenth and more from "
+    "that of the next."
 )
 _INGEST = (
     "Measured piece by piece, by flushes of 20,000 events, where an event cost 103 µs in all: of the worker's 54, "

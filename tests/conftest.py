@@ -17,7 +17,7 @@ SKIPS_ALLOWED_ON_CI: frozenset[str] = frozenset()
 
 # What takes longest comes first, so that no worker of a parallel run is left alone with it at the end.
 _ORDER = ("fault", "contract", "system", "property", "unit")
-_FIRST_OF_THEIRS = ("test_readme.py", "test_up.py", "test_own_kafka.py")  # which nobody can share with another worker
+_FIRST_OF_THEIRS = ("test_readme.py", "test_up.py", "test_own_kafka.py")  # the longest files of their folder
 
 _HERE = Path(__file__).parent
 _ON_ALL_GROUNDS = "tests/contract/test_adapters.py"
