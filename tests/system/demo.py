@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,19 @@ def turnlog(state: Path, *arguments: str, stdin: str = "", **more: str) -> subpr
         timeout=240,
         check=False,
     )
+
+
+def posted(port: int, body: str, path: str = "/v1/traces", **headers: str) -> tuple[int, str]:
+    """What a door on loopback answers to this JSON: the status, and the text."""
+    sent = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", body.encode(), {"Content-Type": "application/json", **headers}
+    )
+    try:
+        with urllib.request.urlopen(sent, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,11 +50,11 @@ from runtime.models import Ask, Delta, Stamps
 from runtime.run import Run, run_call
 from runtime.tracing import Tracing
 from runtime.voice import Key
-from tests.system.demo import TURNLOG, environment, stack_up, turnlog
+from tests.contract.ground import until
+from tests.system.demo import TURNLOG, environment, posted, stack_up, turnlog
 from tests.unit.foreign import NOW_US, pairs, request, span
 from tests.unit.told import SECOND, ToldCaller, ToldEars, ToldModel, ToldOutside, ToldVoice
 
-PATIENCE_S = 60.0  # a deadline, never a measure
 TENANT, CAMPAIGN, DOOR_CAMPAIGN = "acme", "canary", "canary-door"
 TENANT_KEY = b"a key of the tenant's"
 
@@ -291,19 +291,6 @@ def trace_of(dialect: str, number: int) -> dict[str, Any]:
     return request(spans, **process)
 
 
-def ask(port: int, body: str, path: str = "/v1/traces", **headers: str) -> tuple[int, str]:
-    """What the door answers."""
-    sent = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}", body.encode(), {"Content-Type": "application/json", **headers}
-    )
-    try:
-        with urllib.request.urlopen(sent, timeout=20) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
 @dataclass(frozen=True)
 class Door:
     """What a door shows, and what it keeps."""
@@ -329,15 +316,15 @@ def through_the_door(state: Path, store: Client) -> Door:
         assert process.poll() is None, printed.read_text()
         answers = {}
         for number, dialect in enumerate(LET_THROUGH, 1):
-            status, answers[dialect] = ask(port, json.dumps(trace_of(dialect, number)))
+            status, answers[dialect] = posted(port, json.dumps(trace_of(dialect, number)))
             assert status == 200
             assert "1 spans without a valid trace id" in answers[dialect]
-        status, answers["body"] = ask(port, f'{{"resourceSpans": "{CHANNELS["request, body"]}"}}')
+        status, answers["body"] = posted(port, f'{{"resourceSpans": "{CHANNELS["request, body"]}"}}')
         assert status == 400
         address = CHANNELS["request, address"].replace(" ", "%20")
-        status, answers["address"] = ask(port, "{}", f"/v1/{address}?of={address}")
+        status, answers["address"] = posted(port, "{}", f"/v1/{address}?of={address}")
         assert status == 404
-        status, answers["header"] = ask(port, "{}", **{"Content-Encoding": CHANNELS["request, header"]})
+        status, answers["header"] = posted(port, "{}", **{"Content-Encoding": CHANNELS["request, header"]})
         assert status == 415
         with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
             # A sender that does not speak HTTP well gets its own words back; nobody else may.
@@ -392,13 +379,6 @@ class Heard:
         finally:
             root.setLevel(level)
             root.removeHandler(handler)
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"not so after {PATIENCE_S:g} s: {what}"
-        time.sleep(0.1)
 
 
 def read_topic(brokers: Brokers, topic: Topic) -> str:

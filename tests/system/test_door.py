@@ -12,8 +12,6 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -29,7 +27,7 @@ from grafana.call.lines import list_calls
 from grafana.call.wanted import Filters
 from ingest.query import connect, rows
 from tests.contract.ground import until
-from tests.system.demo import TURNLOG, environment, stack_up, turnlog
+from tests.system.demo import TURNLOG, environment, posted, stack_up, turnlog
 from tests.unit.foreign import requests_at
 
 ROOT = Path(__file__).parents[2]
@@ -71,17 +69,8 @@ def door(state: Path, port: int, *options: str, **more: str) -> Iterator[subproc
 
 
 def post(port: int, request: dict[str, Any], **headers: str) -> tuple[int, Any]:
-    sent = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/traces",
-        json.dumps(request).encode(),
-        {"Content-Type": "application/json", **headers},
-    )
-    try:
-        with urllib.request.urlopen(sent, timeout=20) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    status, answer = posted(port, json.dumps(request), **headers)
+    return status, json.loads(answer)
 
 
 class Stack:
